@@ -1,0 +1,1 @@
+"""Declare a star schema, get a lakehouse."""
