@@ -1,0 +1,58 @@
+"""What an extractor is: it fetches what changed in one stream and leaves it in local files for landing.
+
+A source knows nothing of Parquet, chains or tables. It is given the stream, the cursor of the chain's last load and a
+scratch folder; it writes what the source said into spool files and returns an `Extract`. `landing.py` turns the
+extract into changed rows and commits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from starberg.ingestion.streams import Stream
+
+Cursor = Mapping[str, Any]
+"""Where the next extraction starts: a JSON object only the source understands."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What one extraction fetched: zero or more spool files of pages, and the cursor after them.
+
+    `spools` are files of newline-separated JSON envelopes `{"page": <where it came from>, "body": <the server's JSON>}`;
+    the records stand at `records_path` inside `body` (dotted; empty: the body itself is the list).
+    `whole` says that every live key of the stream was seen, so that absent keys are deletes.
+    `keys_only` says that the records hold keys only (an id sweep): absent keys are deletes, present ones change nothing.
+    """
+
+    spools: tuple[Path, ...]
+    records_path: str
+    cursor: Cursor
+    observed_at: datetime
+    whole: bool = False
+    keys_only: bool = False
+    requests: int = 0
+    bytes_read: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """One API host or database, opened for one run."""
+
+    identity: str
+    """Who answers: API host, or system identifier and database. A changed identity stops the run."""
+
+    def extract(
+        self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool
+    ) -> Iterator[Extract]:
+        """Fetch what changed since `cursor` (None: from the start), in one or more extracts to be landed in order.
+
+        Each yielded extract is complete in itself: the caller commits it before asking for the next, so a stop between
+        two of them loses nothing. `full` asks for every row whatever the cursor says.
+
+        Raises QuotaSpent or CredentialsError (exit 7), Unreachable (exit 6), SourceDataError (a page is not readable).
+        """
