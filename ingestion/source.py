@@ -8,7 +8,7 @@ extract into changed rows and commits them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,9 +46,7 @@ class Source(Protocol):
     identity: str
     """Who answers: API host, or system identifier and database. A changed identity stops the run."""
 
-    def extract(
-        self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool
-    ) -> Iterator[Extract]:
+    def extract(self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool) -> Iterator[Extract]:
         """Fetch what changed since `cursor` (None: from the start), in one or more extracts to be landed in order.
 
         Each yielded extract is complete in itself: the caller commits it before asking for the next, so a stop between

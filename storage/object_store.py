@@ -9,7 +9,7 @@ Keys are relative, `/`-separated, validated; `uri(key)` is what table metadata h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
