@@ -1,0 +1,52 @@
+"""What an engine is: it runs SQL over tables named by their metadata files, and writes rows to Parquet files.
+
+An engine knows nothing of catalogs, branches or commits. Selects are in DuckDB's dialect; another engine transpiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from starberg.storage.iceberg_schemas import PartitionBy, SqlColumn
+from starberg.storage.iceberg_writer import ColumnStats
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file just written to local disk, with what the writer knows of it."""
+
+    path: Path
+    rows: int
+    size_bytes: int
+    partition: tuple[Any, ...]
+    columns: Mapping[str, ColumnStats]
+
+
+class Engine(Protocol):
+    """One session: temporary tables live in it, published tables are only read through it."""
+
+    def attach(self, tables: Mapping[str, str]) -> None:
+        """Make tables (`namespace.table` → metadata location) readable under their names, replacing earlier ones."""
+
+    def scan(self, location: str) -> str:
+        """Return SQL for the live rows of a table's metadata file, with `filename` and `file_row_number`."""
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Execute a statement."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result."""
+
+    def columns(self, select: str) -> list[SqlColumn]:
+        """Return the columns a SELECT yields, without running it."""
+
+    def write(
+        self, select: str, field_ids: Mapping[str, Any], partition: Sequence[PartitionBy] = ()
+    ) -> list[ParquetFile]:
+        """Run a SELECT and write its rows to Parquet files in the scratch folder; no rows, no file."""
+
+    def close(self) -> None:
+        """End the session and remove its scratch files."""

@@ -1,0 +1,221 @@
+"""DuckDB: the engine of one machine, and the only module that imports duckdb.
+
+Extensions come as Python packages of DuckDB's own version and are loaded by path, so nothing is downloaded at run time.
+DuckDB only reads the lake (iceberg_scan on a metadata file) and writes local Parquet files; commits are not its work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starberg.engines.base import ParquetFile
+from starberg.storage.iceberg_schemas import PartitionBy, SqlColumn
+from starberg.storage.iceberg_writer import ColumnStats
+from starberg.utils.errors import LakeError, StarbergError, UsageError
+from starberg.utils.sql import quote, quote_name, text
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from starberg.storage.object_store import S3Access
+
+# The spec's transforms are counts since 1970-01-01; date_diff counts boundaries, which is the same for both signs.
+_TRANSFORM_SQL = {
+    "identity": "{column}",
+    "year": "date_diff('year', date '1970-01-01', {column})",
+    "month": "date_diff('month', date '1970-01-01', {column})",
+    "day": "date_diff('day', date '1970-01-01', {column}::date)",
+    "hour": "date_diff('hour', timestamp '1970-01-01', {column})",
+}
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_TARGET_FILE_BYTES = 512 * 1024 * 1024
+
+
+class DuckDBEngine:
+    """One in-memory DuckDB connection over the lake.
+
+    `memory_limit` is DuckDB's own text (`2GiB`); larger work spills into `scratch`.
+    """
+
+    def __init__(
+        self,
+        scratch: Path | None = None,
+        *,
+        s3: S3Access | None = None,
+        memory_limit: str = "",
+        threads: int | None = None,
+    ) -> None:
+        self.scratch = Path(tempfile.mkdtemp(prefix="starberg-", dir=scratch))
+        self.connection = _connect(self.scratch, memory_limit, threads)
+        self._load("avro", "iceberg", *(["httpfs"] if s3 else []))
+        if s3:
+            self._create_secret(s3)
+        self._files = 0
+
+    def _load(self, *extensions: str) -> None:
+        for extension in extensions:
+            self.connection.load_extension(str(_extension_path(extension)))
+
+    def _create_secret(self, s3: S3Access) -> None:
+        """A secret, not settings: its values never show in errors or `duckdb_settings()`."""
+        fields = {
+            "KEY_ID": s3.access_key,
+            "SECRET": s3.secret_key,
+            "SESSION_TOKEN": s3.session_token,
+            "REGION": s3.region,
+            "ENDPOINT": s3.endpoint_host,
+            "URL_STYLE": "path" if s3.endpoint_host else "vhost",
+        }
+        given = ", ".join(f"{name} {text(value)}" for name, value in fields.items() if value)
+        self.connection.execute(f"CREATE SECRET lake (TYPE s3, {given}, USE_SSL {s3.use_ssl})")
+        # The machine's clock and an object just written agree; listing caches would only hide new metadata.
+        self.connection.execute("SET http_timeout = 30; SET http_retries = 4; SET enable_http_metadata_cache = true")
+
+    def attach(self, tables: Mapping[str, str]) -> None:
+        """See `Engine.attach`."""
+        for schema in {name.split(".")[0] for name in tables}:
+            self.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
+        for name, location in tables.items():
+            self.run(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM iceberg_scan({text(location)})")
+
+    def scan(self, location: str) -> str:
+        """See `Engine.scan`."""
+        return f"(SELECT *, filename, file_row_number FROM iceberg_scan({text(location)}))"
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """See `Engine.run`."""
+        self._execute(sql, parameters)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `Engine.rows`."""
+        return self._execute(sql, parameters).fetchall()
+
+    def columns(self, select: str) -> list[SqlColumn]:
+        """See `Engine.columns`."""
+        return [SqlColumn(row[0], row[1]) for row in self.rows(f"DESCRIBE {select}")]
+
+    def write(
+        self, select: str, field_ids: Mapping[str, Any], partition: Sequence[PartitionBy] = ()
+    ) -> list[ParquetFile]:
+        """See `Engine.write`."""
+        self._files += 1
+        target = self.scratch / f"write-{self._files}"
+        options = ["FORMAT parquet", "COMPRESSION zstd", f"FIELD_IDS {_field_ids(field_ids)}", "RETURN_STATS"]
+        if partition:
+            names = [f"_p{number}" for number in range(len(partition))]
+            parts = ", ".join(f"{_transform(by)} AS {name}" for by, name in zip(partition, names, strict=True))
+            select = f"SELECT *, {parts} FROM ({select})"
+            options += [
+                f"PARTITION_BY ({', '.join(names)})",
+                "WRITE_PARTITION_COLUMNS false",
+                "FILENAME_PATTERN '{uuid}'",
+            ]
+        else:
+            options += [f"FILE_SIZE_BYTES {_TARGET_FILE_BYTES}"]
+        written = self.rows(f"COPY ({select}) TO {text(str(target))} ({', '.join(options)})")
+        return [_written(row, partition) for row in written if row[1]]
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self.connection.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _execute(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        try:
+            return self.connection.execute(sql, parameters) if parameters else self.connection.execute(sql)
+        except duckdb.Error as error:
+            raise translated(error) from error
+
+
+def translated(error: Exception) -> StarbergError:
+    """Return our error for one of DuckDB's: a file that cannot be read is the lake's, all else the SQL's."""
+    import duckdb
+
+    message = str(error)
+    if isinstance(error, (duckdb.IOException, duckdb.HTTPException)):
+        return LakeError(f"cannot read the lake: {message}", hint="Run `starberg check`.")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return StarbergError(f"DuckDB ran out of memory: {message}", hint="Raise STARBERG_MEMORY_LIMIT.")
+    return UsageError(f"SQL: {message}")
+
+
+def _connect(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    config: dict[str, Any] = {
+        "temp_directory": str(scratch / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "TimeZone": "UTC",
+        "preserve_insertion_order": False,
+    }
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    if threads:
+        config["threads"] = threads
+    return duckdb.connect(":memory:", config=config)
+
+
+def _extension_path(extension: str) -> Path:
+    import duckdb
+
+    package = importlib.util.find_spec(f"duckdb_extension_{extension}")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    path = folder / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
+    if not path.is_file():
+        raise LakeError(
+            f"DuckDB extension {extension} for version {duckdb.__version__} is not installed",
+            hint=f"Install it: uv add duckdb-extension-{extension}=={duckdb.__version__}",
+        )
+    return path
+
+
+def _field_ids(ids: Mapping[str, Any]) -> str:
+    """Return DuckDB's FIELD_IDS literal for `parquet_field_ids`."""
+    parts = []
+    for name, value in ids.items():
+        key = "__duckdb_field_id" if name == "" else quote_name(name)
+        parts.append(f"{key}: {_field_ids(value) if isinstance(value, Mapping) else value}")
+    return "{" + ", ".join(parts) + "}"
+
+
+def _transform(by: PartitionBy) -> str:
+    return _TRANSFORM_SQL[by.transform].format(column=quote_name(by.column))
+
+
+def _written(row: tuple[Any, ...], partition: Sequence[PartitionBy]) -> ParquetFile:
+    """Read one row of COPY's RETURN_STATS."""
+    path, rows, size, _, stats, keys = row
+    values = tuple(_partition_value((keys or {})[f"_p{n}"], by) for n, by in enumerate(partition))
+    columns = {_top_level(name): _stats(facts) for name, facts in (stats or {}).items() if _top_level(name)}
+    return ParquetFile(Path(path), rows, size, values, columns)
+
+
+def _partition_value(value: str | None, by: PartitionBy) -> Any:
+    if value is None or value == _NULL_PARTITION:
+        return None
+    return value if by.transform == "identity" else int(value)
+
+
+def _top_level(name: str) -> str:
+    """Return the column's name, or nothing for a part of a nested column (`"a"."b"`)."""
+    inner = name[1:-1].replace('""', "\0")
+    return "" if '"' in inner else inner.replace("\0", '"')
+
+
+def _stats(facts: Mapping[str, str]) -> ColumnStats:
+    bounded = facts.get("has_nan") != "true"
+    return ColumnStats(
+        size_bytes=int(facts.get("column_size_bytes", 0)),
+        values=int(facts.get("num_values", 0)),
+        nulls=int(facts.get("null_count", 0)),
+        lower=facts.get("min") if bounded else None,
+        upper=facts.get("max") if bounded else None,
+    )

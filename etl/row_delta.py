@@ -1,0 +1,193 @@
+"""Bring one table to the rows a SELECT yields, writing only what differs.
+
+The target's rows and the wanted rows are joined by key and compared with IS DISTINCT FROM over every column that is
+not bookkeeping; rows that differ leave by position deletes and enter in new files, in one commit. A run that changes
+nothing writes nothing. A data file that loses all its rows leaves the table; past `REWRITE_SHARE` it is rewritten.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from starberg.engines.base import Engine, ParquetFile
+from starberg.storage.iceberg_schemas import PartitionBy
+from starberg.storage.iceberg_tables import BranchTables, Change, DeleteFile, IcebergTable
+from starberg.storage.iceberg_writer import FILE_PATH_ID, POS_ID, WrittenFile
+from starberg.utils.sql import names, quote_name, text
+
+REWRITE_SHARE = 0.3
+"""A data file with a larger share of deleted rows is rewritten: reading past deletes would cost more than it saves."""
+
+RUN_COLUMN = "_run_id"
+BOOKKEEPING = ("_load_id", RUN_COLUMN)
+"""Columns that tell where a row came from; a difference in them alone is no change."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows a step inserted, updated and deleted."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.inserted or self.updated or self.deleted)
+
+    @property
+    def total(self) -> int:
+        """All rows touched."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True)
+class Target:
+    """The table to bring up to date.
+
+    `key` identifies a row (empty: rows have no identity, any difference replaces the table). `scope` names a relation
+    with the key columns: only those keys are compared, all other rows stay; without it, absent keys are deleted.
+    """
+
+    name: str
+    key: Sequence[str]
+    partition: Sequence[PartitionBy] = ()
+    scope: str = ""
+
+
+class RowDelta:
+    """Applies wanted rows to tables of one branch, in one engine session, under one run id."""
+
+    def __init__(self, engine: Engine, tables: BranchTables, run_id: str) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._run_id = run_id
+
+    def apply(self, target: Target, wanted: str, properties: Mapping[str, str] | None = None) -> Counts:
+        """Make the target hold the rows of the temporary table `wanted` (without `_run_id`); return what changed.
+
+        The branch's pointer moves only if rows, columns, partitioning or properties changed.
+        """
+        columns = self._engine.columns(f"SELECT *, {text('')} AS {RUN_COLUMN} FROM {wanted}")
+        before = self._tables.load(target.name)
+        staged = self._tables.staged(target.name, columns, target.partition)
+        if before is None:
+            change = Change(added=self._write(staged, f"SELECT * FROM {wanted}"))
+            counts = Counts(inserted=sum(file.rows for file in change.added))
+        else:
+            self._find(before, staged, target, wanted)
+            counts = self._counts()
+            change = self._change(before, staged, wanted) if counts else Change()
+        if change or before is None or staged.metadata is not before.metadata or properties:
+            committed = self._tables.commit(staged, change, properties)
+            self._engine.attach({target.name: committed.location or ""})
+        return counts
+
+    def _find(self, before: IcebergTable, staged: IcebergTable, target: Target, wanted: str) -> None:
+        """Fill the temporary table `delta`: file and position of rows that leave, row number of rows that enter."""
+        compared = [f.name for f in staged.schema.fields if f.name not in BOOKKEEPING]
+        old = self._old_rows(before, staged, target)
+        if target.key:
+            on = " AND ".join(f"o.{quote_name(k)} IS NOT DISTINCT FROM n.{quote_name(k)}" for k in target.key)
+            differs = f"(o._file IS NULL OR n._row IS NULL OR {_distinct(compared)})"
+            select = (
+                f"SELECT _file, _pos, _row FROM {old} o FULL JOIN (SELECT *, rowid AS _row FROM {wanted}) n ON {on}"
+            )
+            select = f"{select} WHERE {differs}"
+        else:
+            listed = names(compared)
+            same = (
+                f"NOT EXISTS (SELECT {listed} FROM {old} EXCEPT ALL SELECT {listed} FROM {wanted}) AND "
+                f"NOT EXISTS (SELECT {listed} FROM {wanted} EXCEPT ALL SELECT {listed} FROM {old})"
+            )
+            select = (
+                f"SELECT _file, _pos, NULL::BIGINT AS _row FROM {old} WHERE NOT ({same}) "
+                f"UNION ALL SELECT NULL, NULL, rowid FROM {wanted} WHERE NOT ({same})"
+            )
+        self._engine.run(f"CREATE OR REPLACE TEMP TABLE delta AS {select}")
+
+    def _old_rows(self, before: IcebergTable, staged: IcebergTable, target: Target) -> str:
+        """Return the target's rows with the staged columns: a column that is new, or of a new type, reads as null."""
+        kept = {field.field_id for field in before.schema.fields}
+        listed = ", ".join(
+            quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
+        )
+        rows = f"SELECT {listed}, filename AS _file, file_row_number AS _pos FROM {self._engine.scan(before.location or '')} s"
+        if target.scope:
+            on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.key)
+            rows += f" SEMI JOIN {target.scope} t ON {on}"
+        return f"({rows})"
+
+    def _counts(self) -> Counts:
+        [(inserted, updated, deleted)] = self._engine.rows(
+            "SELECT count(*) FILTER (_file IS NULL), count(*) FILTER (_file IS NOT NULL AND _row IS NOT NULL), "
+            "count(*) FILTER (_row IS NULL) FROM delta"
+        )
+        return Counts(inserted, updated, deleted)
+
+    def _change(self, before: IcebergTable, staged: IcebergTable, wanted: str) -> Change:
+        leaving = self._leaving_rows(before)
+        files = self._tables.data_files(before) if leaving else {}
+        removed: dict[str, int] = {}
+        rewritten: list[str] = []
+        groups: dict[tuple[int, tuple[object, ...]], list[str]] = defaultdict(list)
+        for path, (live, gone) in leaving.items():
+            file = files[path]
+            if gone == live or (file.rows - live + gone) > REWRITE_SHARE * file.rows:
+                removed[path] = file.rows - live
+                rewritten += [path] if gone < live else []
+            else:
+                groups[file.spec_id, file.partition].append(path)
+        select = f"SELECT * FROM {wanted} WHERE rowid IN (SELECT _row FROM delta)"
+        added = self._write(staged, select)
+        if rewritten:
+            added += self._write(staged, self._staying(before, staged, rewritten), keep_run=True)
+        deletes = [DeleteFile(self._write_deletes(staged, paths), paths) for paths in groups.values()]
+        return Change(added=added, deletes=deletes, removed=removed)
+
+    def _leaving_rows(self, before: IcebergTable) -> Mapping[str, tuple[int, int]]:
+        """Return, for each data file that loses rows, its live rows and how many of them leave."""
+        rows = self._engine.rows(
+            "WITH gone AS (SELECT _file, count(DISTINCT _pos) AS gone FROM delta WHERE _file IS NOT NULL GROUP BY 1) "
+            f"SELECT filename, count(*), any_value(gone) FROM {self._engine.scan(before.location or '')} "
+            "JOIN gone ON filename = _file GROUP BY 1"
+        )
+        return {path: (live, gone) for path, live, gone in rows}
+
+    def _staying(self, before: IcebergTable, staged: IcebergTable, paths: Sequence[str]) -> str:
+        """Return the rows of rewritten files that do not leave."""
+        kept = {field.field_id for field in before.schema.fields}
+        listed = ", ".join(
+            quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
+        )
+        inside = ", ".join(text(path) for path in paths)
+        return (
+            f"SELECT {listed} FROM {self._engine.scan(before.location or '')} s WHERE filename IN ({inside}) AND "
+            "NOT EXISTS (FROM delta WHERE _file = s.filename AND _pos = s.file_row_number)"
+        )
+
+    def _write(self, table: IcebergTable, select: str, *, keep_run: bool = False) -> list[WrittenFile]:
+        if not keep_run:
+            select = f"SELECT *, {text(self._run_id)} AS {RUN_COLUMN} FROM ({select})"
+        files = self._engine.write(select, table.field_ids(), table.partition_by())
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda file: self._store(table, file, "data"), files))
+
+    def _write_deletes(self, table: IcebergTable, paths: Sequence[str]) -> WrittenFile:
+        inside = ", ".join(text(path) for path in paths)
+        select = (
+            "SELECT DISTINCT _file AS file_path, _pos AS pos FROM delta "
+            f"WHERE _file IN ({inside}) ORDER BY file_path, pos"
+        )
+        [file] = self._engine.write(select, {"file_path": FILE_PATH_ID, "pos": POS_ID})
+        return self._store(table, file, "deletes")
+
+    def _store(self, table: IcebergTable, file: ParquetFile, kind: str) -> WrittenFile:
+        location = self._tables.put_file(table, file.path, kind)
+        return WrittenFile(location, file.rows, file.size_bytes, file.partition, file.columns)
+
+
+def _distinct(columns: Sequence[str]) -> str:
+    return " OR ".join(f"o.{quote_name(c)} IS DISTINCT FROM n.{quote_name(c)}" for c in columns) or "false"

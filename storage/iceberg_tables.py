@@ -1,0 +1,259 @@
+"""Iceberg tables on one branch: load, evolve, commit.
+
+A commit is written client-side (spec v2): data and delete files first, then manifests, manifest list and metadata JSON,
+then the pointer moves in the catalog. One commit a table a run; nothing is visible on main before the publish.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.manifest import ManifestContent
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.serializers import FromInputFile, ToOutputFile
+from pyiceberg.table.metadata import TableMetadata, new_table_metadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.table.update import (
+    AddPartitionSpecUpdate,
+    AddSchemaUpdate,
+    SetCurrentSchemaUpdate,
+    SetDefaultSpecUpdate,
+    SetPropertiesUpdate,
+    TableUpdate,
+    update_table_metadata,
+)
+from pyiceberg.typedef import Record
+from starberg.storage.store_io import StoreIO
+
+from starberg.storage.branches import Branch, Catalog, Move, TableIds
+from starberg.storage.iceberg_schemas import (
+    PartitionBy,
+    SqlColumn,
+    evolved_schema,
+    new_schema,
+    parquet_field_ids,
+    partition_spec,
+)
+from starberg.storage.iceberg_writer import SnapshotWriter, WrittenFile
+from starberg.storage.object_store import ObjectStore
+from starberg.utils.errors import LakeError
+
+_TABLE_PROPERTIES = {
+    # Earlier metadata files are what tags, branches and time travel point at.
+    "write.metadata.delete-after-commit.enabled": "false",
+    "write.parquet.compression-codec": "zstd",
+}
+
+
+@dataclass(frozen=True)
+class IcebergTable:
+    """A table as one metadata file says it is; `location` is that file's, or None for a table not yet committed."""
+
+    name: str
+    location: str | None
+    metadata: TableMetadata
+
+    @property
+    def schema(self) -> Schema:
+        """The current schema."""
+        return self.metadata.schema()
+
+    @property
+    def spec(self) -> PartitionSpec:
+        """The partition spec new files are written with."""
+        return self.metadata.spec()
+
+    def field_ids(self) -> Mapping[str, Any]:
+        """Field ids for a Parquet writer, see `parquet_field_ids`."""
+        return parquet_field_ids(self.schema)
+
+    def partition_by(self) -> tuple[PartitionBy, ...]:
+        """How new files are partitioned."""
+        return tuple(
+            PartitionBy(str(part.transform), self.schema.find_column_name(part.source_id) or "")
+            for part in self.spec.fields
+        )
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """A data file of the current snapshot; `rows` counts those deleted by position too."""
+
+    rows: int
+    size_bytes: int
+    spec_id: int
+    partition: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class DeleteFile:
+    """Position deletes for data files of one partition: a Parquet file with `file_path`, `pos`, sorted."""
+
+    file: WrittenFile
+    data_files: Sequence[str]
+
+
+@dataclass
+class Change:
+    """What one commit does to a table: Parquet files in, position deletes, data files that leave.
+
+    `removed` maps a leaving data file to the number of its rows that position deletes had already removed.
+    """
+
+    added: Sequence[WrittenFile] = ()
+    deletes: Sequence[DeleteFile] = ()
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.deletes or self.removed)
+
+
+class BranchTables:
+    """The tables one run reads and commits on its branch.
+
+    `pointers` is the branch's state (`namespace.table` → metadata location), kept current by `commit`.
+    """
+
+    def __init__(self, catalog: Catalog, store: ObjectStore, branch: Branch, pointers: Mapping[str, str]) -> None:
+        self.pointers = dict(pointers)
+        self._catalog = catalog
+        self._store = store
+        self._branch = branch
+        self._io = StoreIO(store)
+        self._loaded: dict[str, IcebergTable] = {}
+
+    def load(self, name: str) -> IcebergTable | None:
+        """Return the branch's table, or None if it has none of that name."""
+        location = self.pointers.get(name)
+        if location is None:
+            return None
+        loaded = self._loaded.get(name)
+        if loaded is None or loaded.location != location:
+            loaded = self._loaded[name] = read_table(self._store, name, location)
+        return loaded
+
+    def staged(self, name: str, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy] = ()) -> IcebergTable:
+        """Return the table as it must be before rows with `columns` are written; nothing is committed yet."""
+        current = self.load(name)
+        if current is None:
+            schema = new_schema(columns)
+            metadata = new_table_metadata(
+                schema=schema,
+                partition_spec=partition_spec(schema, partition),
+                sort_order=UNSORTED_SORT_ORDER,
+                location=self._store.uri("tables/" + name.replace(".", "/")),
+                properties=dict(_TABLE_PROPERTIES),
+            )
+            return IcebergTable(name, None, metadata)
+        return IcebergTable(name, current.location, _evolved(current.metadata, columns, partition))
+
+    def data_files(self, table: IcebergTable) -> Mapping[str, LiveFile]:
+        """Return the table's data files by location."""
+        snapshot = table.metadata.current_snapshot()
+        manifests = snapshot.manifests(self._io) if snapshot else []
+        entries = [
+            entry.data_file
+            for manifest in manifests
+            if manifest.content == ManifestContent.DATA
+            for entry in manifest.fetch_manifest_entry(self._io)
+        ]
+        return {
+            file.file_path: LiveFile(file.record_count, file.file_size_in_bytes, file.spec_id, _values(file.partition))
+            for file in entries
+        }
+
+    def put_file(self, table: IcebergTable, path: Path, kind: str) -> str:
+        """Move a local Parquet file into the table's folder; return its location."""
+        location = f"{table.metadata.location}/data/{kind}-{uuid.uuid4()}.parquet"
+        self._store.put_file(self._store.key(location), path)
+        return location
+
+    def commit(self, table: IcebergTable, change: Change, properties: Mapping[str, str] | None = None) -> IcebergTable:
+        """Commit `change` to `table` (from `staged`) on the branch; return the committed table."""
+        base = self.load(table.name)
+        updates: list[TableUpdate] = list(_schema_updates(base, table))
+        if change or base is None:
+            writer = SnapshotWriter(table.metadata, self._io)
+            updates += writer.write(
+                added=change.added,
+                deletes=[(d.file, d.data_files) for d in change.deletes],
+                removed=change.removed,
+            )
+        if properties:
+            updates.append(SetPropertiesUpdate(updates=dict(properties)))
+        start = base.metadata if base else table.metadata
+        metadata = update_table_metadata(start, tuple(updates), metadata_location=base.location if base else None)
+        location = _next_location(base, metadata)
+        ToOutputFile.table_metadata(metadata, self._io.new_output(location))
+        move = Move(table.name, base.location if base else None, location, _ids(metadata))
+        self._catalog.move(self._branch, [move])
+        self.pointers[table.name] = location
+        committed = self._loaded[table.name] = IcebergTable(table.name, location, metadata)
+        return committed
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Drop tables on the branch; their files stay for readers of older states."""
+        moves = [Move(name, self.pointers[name], None) for name in names]
+        self._catalog.move(self._branch, moves)
+        for name in names:
+            del self.pointers[name]
+
+
+def read_table(store: ObjectStore, name: str, location: str) -> IcebergTable:
+    """Read a table's metadata file; LakeError if it is missing or not a metadata file."""
+    try:
+        metadata = FromInputFile.table_metadata(StoreIO(store).new_input(location))
+    except (FileNotFoundError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise LakeError(
+            f"metadata of {name} {reason}: {location}", hint="Restore the file, or run `starberg rebuild`."
+        ) from error
+    return IcebergTable(name, location, metadata)
+
+
+def _evolved(base: TableMetadata, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy]) -> TableMetadata:
+    schema = evolved_schema(base.schema(), base.last_column_id, columns)
+    spec = partition_spec(schema, partition, base.spec())
+    updates: list[TableUpdate] = []
+    if schema is not base.schema():
+        schema = schema.model_copy(update={"schema_id": max(s.schema_id for s in base.schemas) + 1})
+        updates += [AddSchemaUpdate(schema_=schema), SetCurrentSchemaUpdate(schema_id=-1)]
+    if spec is not base.spec():
+        spec = PartitionSpec(*spec.fields, spec_id=max(s.spec_id for s in base.partition_specs) + 1)
+        updates += [AddPartitionSpecUpdate(spec=spec), SetDefaultSpecUpdate(spec_id=-1)]
+    return update_table_metadata(base, tuple(updates)) if updates else base
+
+
+def _schema_updates(base: IcebergTable | None, table: IcebergTable) -> list[TableUpdate]:
+    """Return the updates that lead from the committed table to the staged one."""
+    if base is None:
+        return []
+    updates: list[TableUpdate] = []
+    if base.metadata.current_schema_id != table.metadata.current_schema_id:
+        updates += [AddSchemaUpdate(schema_=table.schema), SetCurrentSchemaUpdate(schema_id=-1)]
+    if base.metadata.default_spec_id != table.metadata.default_spec_id:
+        updates += [AddPartitionSpecUpdate(spec=table.spec), SetDefaultSpecUpdate(spec_id=-1)]
+    return updates
+
+
+def _values(record: Record) -> tuple[Any, ...]:
+    return tuple(record[position] for position in range(len(record)))
+
+
+def _next_location(base: IcebergTable | None, metadata: TableMetadata) -> str:
+    version = int(base.location.rsplit("/", 1)[1].split("-", 1)[0]) + 1 if base and base.location else 0
+    return f"{metadata.location}/metadata/{version:05d}-{uuid.uuid4()}.metadata.json"
+
+
+def _ids(metadata: TableMetadata) -> TableIds:
+    return TableIds(
+        snapshot_id=metadata.current_snapshot_id or -1,
+        schema_id=metadata.current_schema_id,
+        spec_id=metadata.default_spec_id,
+        sort_order_id=metadata.default_sort_order_id,
+    )

@@ -1,0 +1,324 @@
+"""Iceberg snapshots with row deltas: data files and position-delete files in one commit.
+
+PyIceberg has no public writer for delete files; this module is the one place that knows how they are written (Iceberg
+spec v2, "Position Delete Files", "Manifests"), so that it can go when upstream gains one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from pyiceberg.conversions import to_bytes
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    ManifestWriterV2,
+    write_manifest_list,
+)
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import (
+    Operation,
+    Snapshot,
+    SnapshotSummaryCollector,
+    Summary,
+    update_snapshot_summaries,
+)
+from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate, TableUpdate
+from pyiceberg.typedef import Record
+from pyiceberg.types import (
+    BooleanType,
+    DateType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    PrimitiveType,
+    StringType,
+    TimestampType,
+    UUIDType,
+)
+from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
+from pyiceberg.utils.truncate import truncate_upper_bound_text_string
+
+FILE_PATH_ID = 2147483546
+POS_ID = 2147483545
+"""Reserved field ids of a position-delete file's columns (spec, "Reserved Field IDs")."""
+
+_BOUND_CHARS = 16
+_MERGE_MANIFESTS_AT = 32
+"""Manifests of one content are folded into one when a commit would leave more, so that planning stays cheap."""
+
+
+@dataclass(frozen=True)
+class ColumnStats:
+    """Statistics of one column of one file; bounds are SQL text, None when unknown or when the column holds NaN."""
+
+    size_bytes: int
+    values: int
+    nulls: int
+    lower: str | None = None
+    upper: str | None = None
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A Parquet file in the lake: its location, rows, bytes, partition values (Iceberg's numbers) and statistics."""
+
+    location: str
+    rows: int
+    size_bytes: int
+    partition: tuple[Any, ...] = ()
+    columns: Mapping[str, ColumnStats] = field(default_factory=dict)
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+class SnapshotWriter:
+    """Writes the manifests of one new snapshot on top of a table's current one."""
+
+    def __init__(self, metadata: TableMetadata, io: FileIO) -> None:
+        self._metadata = metadata
+        self._io = io
+        self._commit_id = uuid.uuid4()
+        self._snapshot_id = metadata.new_snapshot_id()
+        self._manifests = 0
+
+    def write(
+        self,
+        *,
+        added: Sequence[WrittenFile],
+        deletes: Sequence[tuple[WrittenFile, Sequence[str]]],
+        removed: Mapping[str, int],
+    ) -> list[TableUpdate]:
+        """Write manifests and manifest list; return the updates that make the snapshot current.
+
+        `deletes` are position-delete files with the data files they point at (all of one spec and partition);
+        `removed` are data files that leave, with their rows already deleted by position.
+        """
+        parent = self._metadata.current_snapshot()
+        live = self._live_manifests(parent)
+        entries = {e.data_file.file_path: e for m, es in live for e in es if m.content == ManifestContent.DATA}
+        new_data = [_data_file(file, self._metadata) for file in added]
+        new_deletes = [self._delete_file(file, entries[paths[0]].data_file) for file, paths in deletes]
+        gone = [entries[path].data_file for path in removed]
+        manifests = self._kept(live, set(removed)) + self._added(new_data, new_deletes) + self._left(entries, removed)
+        summary = self._summary(parent, [*new_data, *new_deletes], gone, sum(removed.values()))
+        return self._snapshot(parent, manifests, summary)
+
+    def _live_manifests(self, parent: Snapshot | None) -> list[tuple[ManifestFile, list[ManifestEntry]]]:
+        manifests = parent.manifests(self._io) if parent else []
+        pairs = [(manifest, manifest.fetch_manifest_entry(self._io)) for manifest in manifests]
+        return [(manifest, entries) for manifest, entries in pairs if entries]
+
+    def _kept(self, live: Sequence[tuple[ManifestFile, list[ManifestEntry]]], removed: set[str]) -> list[ManifestFile]:
+        """Return manifests for the files that stay: as they are, without the removed, or folded into one."""
+        data_paths = {e.data_file.file_path for m, es in live for e in es if m.content == ManifestContent.DATA}
+        if data_paths <= removed:
+            return []  # No data file is left, so no delete file has anything to delete.
+        groups: dict[tuple[ManifestContent, int], list[tuple[ManifestFile, list[ManifestEntry]]]] = defaultdict(list)
+        for manifest, entries in live:
+            groups[manifest.content, manifest.partition_spec_id].append((manifest, entries))
+        kept: list[ManifestFile] = []
+        for (content, spec_id), pairs in groups.items():
+            fold = len(pairs) >= _MERGE_MANIFESTS_AT
+            rewrite: list[ManifestEntry] = []
+            for manifest, entries in pairs:
+                stay = [entry for entry in entries if entry.data_file.file_path not in removed]
+                if fold or len(stay) < len(entries):
+                    rewrite += stay
+                else:
+                    kept.append(manifest)
+            if rewrite:
+                kept.append(self._manifest(content, spec_id, rewrite, ManifestEntryStatus.EXISTING))
+        return kept
+
+    def _added(self, data: Sequence[DataFile], deletes: Sequence[DataFile]) -> list[ManifestFile]:
+        groups: dict[tuple[ManifestContent, int], list[DataFile]] = defaultdict(list)
+        for file in [*data, *deletes]:
+            is_data = file.content == DataFileContent.DATA
+            groups[ManifestContent.DATA if is_data else ManifestContent.DELETES, file.spec_id].append(file)
+        return [
+            self._manifest(content, spec_id, [_entry(file) for file in files], ManifestEntryStatus.ADDED)
+            for (content, spec_id), files in groups.items()
+        ]
+
+    def _left(self, entries: Mapping[str, ManifestEntry], removed: Iterable[str]) -> list[ManifestFile]:
+        groups: dict[int, list[ManifestEntry]] = defaultdict(list)
+        for path in removed:
+            groups[entries[path].data_file.spec_id].append(entries[path])
+        return [
+            self._manifest(ManifestContent.DATA, spec_id, gone, ManifestEntryStatus.DELETED)
+            for spec_id, gone in groups.items()
+        ]
+
+    def _manifest(
+        self, content: ManifestContent, spec_id: int, entries: Iterable[ManifestEntry], status: ManifestEntryStatus
+    ) -> ManifestFile:
+        kind = _DeleteManifestWriter if content == ManifestContent.DELETES else ManifestWriterV2
+        output = self._io.new_output(self._path(f"{self._commit_id}-m{self._manifests}.avro"))
+        self._manifests += 1
+        fresh = status != ManifestEntryStatus.EXISTING
+        with kind(
+            self._metadata.specs()[spec_id], self._metadata.schema(), output, self._snapshot_id, "null"
+        ) as writer:
+            for entry in entries:
+                writer.add_entry(
+                    ManifestEntry.from_args(
+                        status=status,
+                        snapshot_id=self._snapshot_id if fresh else entry.snapshot_id,
+                        sequence_number=entry.sequence_number,
+                        file_sequence_number=entry.file_sequence_number,
+                        data_file=entry.data_file,
+                    )
+                )
+        return writer.to_manifest_file()
+
+    def _delete_file(self, file: WrittenFile, target: DataFile) -> DataFile:
+        paths = file.columns["file_path"]
+        return _file_entry(
+            file,
+            content=DataFileContent.POSITION_DELETES,
+            partition=target.partition,
+            spec_id=target.spec_id,
+            lower_bounds={FILE_PATH_ID: (paths.lower or "").encode()},
+            upper_bounds={FILE_PATH_ID: (paths.upper or "").encode()},
+        )
+
+    def _summary(
+        self, parent: Snapshot | None, added: Sequence[DataFile], gone: Sequence[DataFile], dangling: int
+    ) -> Summary:
+        """Return the summary: live rows are always total-records − total-position-deletes.
+
+        Position deletes of files that leave are counted as removed with them, though their delete file may stay.
+        """
+        metadata, schema = self._metadata, self._metadata.schema()
+        collector = SnapshotSummaryCollector()
+        for file in added:
+            collector.add_file(file, schema, metadata.specs()[file.spec_id])
+        for file in gone:
+            collector.remove_file(file, schema, metadata.specs()[file.spec_id])
+        properties = collector.build()
+        if dangling:
+            properties["removed-position-deletes"] = str(dangling)
+        appends = not gone and all(file.content == DataFileContent.DATA for file in added)
+        summary = Summary(operation=Operation.APPEND if appends else Operation.OVERWRITE, **properties)
+        before = parent.summary.additional_properties if parent and parent.summary else None
+        return update_snapshot_summaries(summary, before)
+
+    def _snapshot(self, parent: Snapshot | None, manifests: list[ManifestFile], summary: Summary) -> list[TableUpdate]:
+        sequence = self._metadata.next_sequence_number()
+        parent_id = parent.snapshot_id if parent else None
+        path = self._path(f"snap-{self._snapshot_id}-0-{self._commit_id}.avro")
+        output = self._io.new_output(path)
+        with write_manifest_list(2, output, self._snapshot_id, parent_id, sequence, "null") as writer:
+            writer.add_manifests(manifests)
+        snapshot = Snapshot(
+            snapshot_id=self._snapshot_id,
+            parent_snapshot_id=parent_id,
+            manifest_list=path,
+            sequence_number=sequence,
+            summary=summary,
+            schema_id=self._metadata.current_schema_id,
+        )
+        ref = SetSnapshotRefUpdate(
+            ref_name=MAIN_BRANCH,
+            type=SnapshotRefType.BRANCH,
+            snapshot_id=self._snapshot_id,
+            max_ref_age_ms=None,
+            max_snapshot_age_ms=None,
+            min_snapshots_to_keep=None,
+        )
+        return [AddSnapshotUpdate(snapshot=snapshot), ref]
+
+    def _path(self, name: str) -> str:
+        return f"{self._metadata.location}/metadata/{name}"
+
+
+def _entry(file: DataFile) -> ManifestEntry:
+    return ManifestEntry.from_args(sequence_number=None, file_sequence_number=None, data_file=file)
+
+
+def _data_file(file: WrittenFile, metadata: TableMetadata) -> DataFile:
+    schema: Schema = metadata.schema()
+    spec: PartitionSpec = metadata.spec()
+    known = {name: (schema.find_field(name), stats) for name, stats in file.columns.items()}
+    bounds = {
+        f.field_id: (f.field_type, stats.lower, stats.upper)
+        for f, stats in known.values()
+        if isinstance(f.field_type, PrimitiveType) and stats.lower is not None and stats.upper is not None
+    }
+    lower = {id_: _bound(kind, low, upper=False) for id_, (kind, low, _) in bounds.items()}
+    upper = {id_: _bound(kind, high, upper=True) for id_, (kind, _, high) in bounds.items()}
+    return _file_entry(
+        file,
+        content=DataFileContent.DATA,
+        partition=Record(*file.partition),
+        spec_id=spec.spec_id,
+        column_sizes={f.field_id: stats.size_bytes for f, stats in known.values()},
+        value_counts={f.field_id: stats.values for f, stats in known.values()},
+        null_value_counts={f.field_id: stats.nulls for f, stats in known.values()},
+        lower_bounds={id_: bound for id_, bound in lower.items() if bound is not None},
+        upper_bounds={id_: bound for id_, bound in upper.items() if bound is not None},
+    )
+
+
+def _file_entry(file: WrittenFile, *, spec_id: int, **facts: Any) -> DataFile:
+    entry = DataFile.from_args(
+        file_path=file.location,
+        file_format=FileFormat.PARQUET,
+        record_count=file.rows,
+        file_size_in_bytes=file.size_bytes,
+        **facts,
+    )
+    entry.spec_id = spec_id
+    return entry
+
+
+def _bound(kind: PrimitiveType, text: str, *, upper: bool) -> bytes | None:
+    """Return a bound's single-value serialisation (spec, Appendix D), or None where no bound is better than a risk."""
+    value: Any
+    match kind:
+        case BooleanType():
+            value = text in ("1", "true")
+        case IntegerType() | LongType():
+            value = int(text)
+        case FloatType() | DoubleType():
+            value = float(text)
+        case DateType():
+            value = date_to_days(date.fromisoformat(text))
+        case TimestampType():
+            value = datetime_to_micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
+        case UUIDType():
+            value = uuid.UUID(text)
+        case StringType() if len(text) <= _BOUND_CHARS:
+            value = text
+        case StringType():
+            value = truncate_upper_bound_text_string(text, _BOUND_CHARS) if upper else text[:_BOUND_CHARS]
+        case DecimalType():
+            value = Decimal(text)
+        case _:
+            return None
+    return None if value is None else to_bytes(kind, value)
