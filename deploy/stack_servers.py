@@ -1,0 +1,217 @@
+"""The four servers of the stack: how each is prepared, started and asked whether it is up."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import stack_programs as programs
+from stack_process import HOST, Server, free_port
+from stack_programs import StackError
+
+# ruff: noqa: S603 (every command line here is made of constants and our own paths)
+
+BUCKET = "starberg"
+REGION = "us-east-1"
+
+
+class Minio(Server):
+    """MinIO with one drive and the bucket `starberg`."""
+
+    name = "minio"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the lake's address and MinIO's root credentials."""
+        return {
+            "STARBERG_LAKE": f"s3://{BUCKET}/lake",
+            "MINIO_ENDPOINT": self.url,
+            "MINIO_ACCESS_KEY": self.record["user"],
+            "MINIO_SECRET_KEY": self.record["password"],
+            "MINIO_REGION": REGION,
+        }
+
+    def credentials(self) -> dict[str, str]:
+        """Draw the root user's."""
+        return {"user": f"root-{secrets.token_hex(4)}", "password": secrets.token_urlsafe(24)}
+
+    def prepare(self) -> None:
+        """Make the bucket: on a drive of its own, a folder is one."""
+        (self.directory / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> list[str]:
+        """Serve the folder `data`, with certificates from nowhere else."""
+        address, folder = f"{HOST}:{self.port}", str(self.directory / "data")
+        own = ["--certs-dir", str(self.directory / "certs")]
+        return [str(programs.minio()), "server", folder, "--address", address, "--quiet", *own]
+
+    def environment(self) -> dict[str, str]:
+        """Set the root user; no console."""
+        user, password = self.record["user"], self.record["password"]
+        return {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password, "MINIO_BROWSER": "off"}
+
+    def answers(self) -> bool:
+        """Ask MinIO's readiness."""
+        return _answers(self.port, "/minio/health/ready")
+
+
+class Nessie(Server):
+    """Nessie with a RocksDB store, on the MinIO beside it."""
+
+    name = "nessie"
+    needs = ("minio",)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the catalog's kind and the server's root."""
+        return {"STARBERG_CATALOG": "nessie", "NESSIE_URI": self.url}
+
+    def credentials(self) -> dict[str, str]:
+        """Draw nothing secret: only the port of Nessie's own health and metrics."""
+        return {"management_port": str(free_port())}
+
+    def command(self) -> list[str]:
+        """Run the jar small and quick to start: no optimising compiler."""
+        small = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        return [str(programs.java()), *small, "-jar", str(programs.nessie_jar())]
+
+    def environment(self) -> dict[str, str]:
+        """Return Quarkus' settings by their own names, which Java reads from the environment as they are."""
+        lake, s3 = self.others["minio"].env, "nessie.catalog.service.s3.default-options"
+        return {
+            "quarkus.http.host": HOST,
+            "quarkus.http.port": str(self.port),
+            "quarkus.management.host": HOST,
+            "quarkus.management.port": self.record["management_port"],
+            "nessie.version.store.type": "ROCKSDB",
+            "nessie.version.store.persist.rocks.database-path": str(self.directory / "data"),
+            "nessie.catalog.default-warehouse": "warehouse",
+            "nessie.catalog.warehouses.warehouse.location": f"s3://{BUCKET}",
+            f"{s3}.endpoint": lake["MINIO_ENDPOINT"],
+            f"{s3}.region": REGION,
+            f"{s3}.path-style-access": "true",
+            f"{s3}.access-key": "urn:nessie-secret:quarkus:my-secrets.s3-default",
+            "my-secrets.s3-default.name": lake["MINIO_ACCESS_KEY"],
+            "my-secrets.s3-default.secret": lake["MINIO_SECRET_KEY"],
+        }
+
+    def answers(self) -> bool:
+        """Ask for the API's configuration, which reads the store."""
+        return _answers(self.port, "/api/v2/config")
+
+
+class Postgres(Server):
+    """PostgreSQL with logical decoding, the superuser `starberg` and the database `warehouse`."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients
+    kill_signal = signal.SIGQUIT  # PostgreSQL's own crash: every process exits at once, the next start recovers
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the database's URL."""
+        login = f"starberg:{self.record['password']}"
+        return {"WAREHOUSE_DATABASE_URL": f"postgresql://{login}@{HOST}:{self.port}/warehouse"}
+
+    def credentials(self) -> dict[str, str]:
+        """Draw the superuser's password."""
+        return {"password": secrets.token_urlsafe(24)}
+
+    def prepare(self) -> None:
+        """Make the database cluster under another name, so that a half-made one is never taken for whole."""
+        data, new = self.directory / "data", self.directory / "data.new"
+        if data.exists():
+            return
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(new, nobody.pw_uid, nobody.pw_gid)
+        self._initialise(new)
+        new.rename(data)
+
+    def command(self) -> list[str]:
+        """Serve TCP alone; fsync guards against a power cut, not against a crash, and costs half the time."""
+        settings = ["wal_level=logical", "fsync=off", "unix_socket_directories="]
+        options = [word for setting in settings for word in ("-c", setting)]
+        return [
+            *self._program("postgres"),
+            "-D",
+            str(self.directory / "data"),
+            "-h",
+            HOST,
+            "-p",
+            str(self.port),
+            *options,
+        ]
+
+    def answers(self) -> bool:
+        """Ask as PostgreSQL's own tool does."""
+        ask = [str(programs.postgres_programs() / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
+        return subprocess.run(ask, check=False).returncode == 0
+
+    def _initialise(self, data: Path) -> None:
+        password = self.directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(self.record["password"])
+        login = ["-U", "starberg", "--auth=scram-sha-256", f"--pwfile={password}"]
+        self._run([*self._program("initdb"), "-D", str(data), *login, "--encoding=UTF8", "--no-locale", "--no-sync"])
+        password.unlink()
+        self._run([*self._program("postgres"), "--single", "-D", str(data), "postgres"], "create database warehouse;")
+
+    def _run(self, command: list[str], text: str = "") -> None:
+        done = subprocess.run(command, check=False, input=text, capture_output=True, text=True)
+        (self.directory / "log").write_text(done.stdout + done.stderr)
+        if done.returncode:
+            raise StackError(f"PostgreSQL's database could not be made: {self._last_words()}")
+
+    def _program(self, name: str) -> list[str]:
+        program = str(programs.postgres_programs() / name)
+        return [*_as_nobody(), program] if os.geteuid() == 0 else [program]
+
+
+class Toxiproxy(Server):
+    """toxiproxy, which stands before a server and makes its network slow, cut or lossy."""
+
+    name = "toxiproxy"
+
+    def command(self) -> list[str]:
+        """Serve the control interface; proxies are made by it."""
+        return [str(programs.toxiproxy()), "-host", HOST, "-port", str(self.port)]
+
+    def answers(self) -> bool:
+        """Ask for the version."""
+        return _answers(self.port, "/version")
+
+
+SERVERS: dict[str, type[Server]] = {kind.name: kind for kind in (Minio, Nessie, Postgres, Toxiproxy)}
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _as_nobody() -> list[str]:
+    """Return the words before a command that PostgreSQL, which refuses root, runs by.
+
+    The user `nobody` keeps root's right to pass through folders, so that neither the clone nor a home must be opened.
+    """
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        raise StackError("PostgreSQL does not run as root: install util-linux (setpriv), or be another user")
+    group = str(pwd.getpwnam("nobody").pw_gid)
+    right = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [setpriv, "--reuid=nobody", f"--regid={group}", "--clear-groups", *right]
