@@ -1,0 +1,245 @@
+"""Declarations: what a warehouse says of its tables, as pure data.
+
+A table is one SQL file: the folder is the kind, the file name is the table, a YAML header in the leading comment says
+what SQL cannot, the body is one SELECT in DuckDB's dialect. Kimball's words throughout: grain, natural key, surrogate
+key, unknown member (key 0), inferred member.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from starberg.ingestion.streams import Declared, Name, SourceSpec, Stream
+
+UNKNOWN_KEY = 0
+"""Surrogate key of the unknown member, in every dimension."""
+
+
+class Kind(StrEnum):
+    """What a table is; the value is its folder's name, the order is the order of building."""
+
+    STAGING = "staging"
+    DIMENSION = "dimensions"
+    BRIDGE = "bridges"
+    FACT = "facts"
+    MART = "marts"
+    CHECK = "checks"
+
+
+PREFIXES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.STAGING: ("stg_", "mrr_"),
+    Kind.DIMENSION: ("dim_", "dwh_dim_"),
+    Kind.BRIDGE: ("bridge_", "brg_"),
+    Kind.FACT: ("fact_", "dwh_fact_"),
+    Kind.MART: (),
+    Kind.CHECK: (),
+}
+"""What a table's name starts with, by kind; marts and checks are free."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[list[str], BeforeValidator(_as_list)]
+
+_LOOKUP = re.compile(r"^\s*(?P<dimension>\w+)\s*\(\s*(?P<columns>\w+(?:\s*,\s*\w+)*)\s*\)\s*$")
+
+
+class Lookup(Declared):
+    """How a fact or bridge finds a dimension's surrogate key.
+
+    Short form `dim_customers(customer_id)`: the columns stand for the dimension's natural key, in its order. Long form:
+    `{dimension: dim_users, on: {user_id: seller_id}, missing: infer}`; `on` maps natural key column to own column.
+    A date dimension's key is computed (yyyymmdd), not looked up.
+
+    missing: infer (the dimension gets an inferred member), unknown (key 0), fail (a check stops the publish). A null
+    natural key is always the unknown member.
+    """
+
+    dimension: Name
+    columns: list[str] = []
+    on: dict[str, str] = {}
+    missing: Literal["infer", "unknown", "fail"] = "infer"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = _LOOKUP.match(value)
+        if not found:
+            raise ValueError(f"{value!r} is not of the form dim_name(column[, column])")
+        return {"dimension": found["dimension"], "columns": re.split(r"\s*,\s*", found["columns"].strip())}
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Lookup:
+        if bool(self.columns) == bool(self.on):
+            raise ValueError("needs either dim_name(column, …) or `on: {natural_key_column: own_column}`")
+        return self
+
+    def own_columns(self) -> list[str]:
+        """Return the fact's columns the lookup reads."""
+        return self.columns or list(self.on.values())
+
+    def pairs(self, natural_key: list[str]) -> list[tuple[str, str]]:
+        """Return (natural key column, own column), in the dimension's order."""
+        return (
+            list(zip(natural_key, self.columns, strict=True))
+            if self.columns
+            else [(k, self.on[k]) for k in natural_key]
+        )
+
+
+class Limit(Declared):
+    """A limit that holds from a share and a number of rows on; both must be passed to trip it."""
+
+    share: float = Field(ge=0, le=1)
+    rows: int = Field(ge=0)
+
+
+class StagingHeader(Declared):
+    """A staging table: one stream, row by row.
+
+    `stream` is `source.stream`, or a stream name that only one source has; by default the table the SELECT reads.
+    `guard` stops a run that deletes more than that of the stream's keys; `quarantine` one that cannot read more.
+    """
+
+    stream: str = ""
+    guard: Limit = Limit(share=0.2, rows=20)
+    quarantine: Limit = Limit(share=0.01, rows=10)
+    partition: Columns = []
+
+
+class Calendar(Declared):
+    """The range of a generated date dimension, both days inclusive; years in use outside it are added."""
+
+    start: str = Field(default="1900-01-01", alias="from", pattern=r"^\d{4}-\d\d-\d\d$")
+    end: str = Field(default="2099-12-31", alias="to", pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+class DimensionHeader(Declared):
+    """A dimension: one row per natural key (type 1).
+
+    `surrogate_key` is by default the table's name without its prefix plus `_key`. With `calendar`, the SELECT reads the
+    generated relation `calendar(date)` and the surrogate key is the date as yyyymmdd.
+    """
+
+    natural_key: Columns = []
+    surrogate_key: Name = ""
+    history: Literal["type1"] = "type1"
+    calendar: Calendar | None = None
+    partition: Columns = []
+
+    @model_validator(mode="after")
+    def _key_or_calendar(self) -> DimensionHeader:
+        if bool(self.natural_key) == bool(self.calendar):
+            raise ValueError("needs `natural_key`, or `calendar` for a date dimension")
+        return self
+
+
+class FactHeader(Declared):
+    """A fact: one row per grain, merged.
+
+    deletes: remove (a row leaves with its source row), mark (it stays with `is_deleted` and `deleted_at`, UTC), keep.
+    """
+
+    grain: Columns
+    keys: dict[Name, Lookup] = {}
+    load: Literal["merge"] = "merge"
+    deletes: Literal["remove", "mark", "keep"] = "remove"
+    partition: Columns = []
+
+
+class BridgeHeader(Declared):
+    """A bridge: exactly the source's current pairs.
+
+    `weight: equal` adds a column `weight`, 1 / pairs of the group; `weight: declared` checks the SELECT's own. `group`
+    is what weights sum to 1 over (default: the grain's first column).
+    """
+
+    grain: Columns
+    keys: dict[Name, Lookup] = {}
+    weight: Literal["none", "equal", "declared"] = "none"
+    group: Columns = []
+    partition: Columns = []
+
+
+class MartHeader(Declared):
+    """A mart: any SELECT over the warehouse, stored as a table; with a grain it is updated row by row."""
+
+    grain: Columns = []
+    partition: Columns = []
+
+
+class CheckHeader(Declared):
+    """A check: the rows its SELECT returns are failures; error stops the publish, warn is recorded."""
+
+    severity: Literal["error", "warn"] = "error"
+    description: str = ""
+
+
+Header = StagingHeader | DimensionHeader | FactHeader | BridgeHeader | MartHeader | CheckHeader
+
+HEADERS: Mapping[Kind, type[Header]] = {
+    Kind.STAGING: StagingHeader,
+    Kind.DIMENSION: DimensionHeader,
+    Kind.BRIDGE: BridgeHeader,
+    Kind.FACT: FactHeader,
+    Kind.MART: MartHeader,
+    Kind.CHECK: CheckHeader,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One declared table (or check): `name` without, `id` with the warehouse; `reads` are the tables its SELECT names."""
+
+    warehouse: str
+    kind: Kind
+    name: str
+    header: Header
+    select: str
+    path: Path
+    first_line: int = 1
+    reads: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The name in the catalog."""
+        return f"{self.warehouse}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """One warehouse: sources and tables, the tables in the order they are built."""
+
+    name: str
+    path: Path
+    sources: Mapping[str, SourceSpec]
+    tables: Mapping[str, Table]
+    description: str = ""
+
+    def of_kind(self, *kinds: Kind) -> list[Table]:
+        """Return the tables of some kinds, in building order."""
+        return [table for table in self.tables.values() if table.kind in kinds]
+
+    def stream_of(self, table: Table) -> tuple[SourceSpec, Stream]:
+        """Return the source and stream a staging table reads."""
+        assert isinstance(table.header, StagingHeader)
+        source, stream = table.header.stream.split(".")
+        return self.sources[source], self.sources[source].streams[stream]
+
+
+class WarehouseFile(Declared):
+    """`warehouse.yml`."""
+
+    description: str = ""
+    sources: dict[Name, SourceSpec] = {}
