@@ -200,7 +200,7 @@ HEADERS: Mapping[Kind, type[Header]] = {
 
 @dataclass(frozen=True)
 class Table:
-    """One declared table (or check): `name` without, `id` with the warehouse; `reads` are the tables its SELECT names."""
+    """One declared table or check; `reads` are the tables its SELECT names."""
 
     warehouse: str
     kind: Kind

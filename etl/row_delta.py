@@ -109,12 +109,9 @@ class RowDelta:
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE delta AS {select}")
 
     def _old_rows(self, before: IcebergTable, staged: IcebergTable, target: Target) -> str:
-        """Return the target's rows with the staged columns: a column that is new, or of a new type, reads as null."""
-        kept = {field.field_id for field in before.schema.fields}
-        listed = ", ".join(
-            quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
-        )
-        rows = f"SELECT {listed}, filename AS _file, file_row_number AS _pos FROM {self._engine.scan(before.location or '')} s"
+        """Return the target's rows, within the scope, with where they stand."""
+        scan = self._engine.scan(before.location or "")
+        rows = f"SELECT {_listed(before, staged)}, filename AS _file, file_row_number AS _pos FROM {scan} s"
         if target.scope:
             on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.key)
             rows += f" SEMI JOIN {target.scope} t ON {on}"
@@ -158,13 +155,9 @@ class RowDelta:
 
     def _staying(self, before: IcebergTable, staged: IcebergTable, paths: Sequence[str]) -> str:
         """Return the rows of rewritten files that do not leave."""
-        kept = {field.field_id for field in before.schema.fields}
-        listed = ", ".join(
-            quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
-        )
         inside = ", ".join(text(path) for path in paths)
         return (
-            f"SELECT {listed} FROM {self._engine.scan(before.location or '')} s WHERE filename IN ({inside}) AND "
+            f"SELECT {_listed(before, staged)} FROM {self._engine.scan(before.location or '')} s WHERE filename IN ({inside}) AND "
             "NOT EXISTS (FROM delta WHERE _file = s.filename AND _pos = s.file_row_number)"
         )
 
@@ -187,6 +180,14 @@ class RowDelta:
     def _store(self, table: IcebergTable, file: ParquetFile, kind: str) -> WrittenFile:
         location = self._tables.put_file(table, file.path, kind)
         return WrittenFile(location, file.rows, file.size_bytes, file.partition, file.columns)
+
+
+def _listed(before: IcebergTable, staged: IcebergTable) -> str:
+    """Return the staged columns as read from the table before: null where a column is new or of a new type."""
+    kept = {field.field_id for field in before.schema.fields}
+    return ", ".join(
+        quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
+    )
 
 
 def _distinct(columns: Sequence[str]) -> str:
