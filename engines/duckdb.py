@@ -153,14 +153,15 @@ def _connect(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.Du
         "temp_directory": str(scratch / "spill"),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "TimeZone": "UTC",
         "preserve_insertion_order": False,
     }
     if memory_limit:
         config["memory_limit"] = memory_limit
     if threads:
         config["threads"] = threads
-    return duckdb.connect(":memory:", config=config)
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 def _extension_path(extension: str) -> Path:

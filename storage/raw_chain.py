@@ -1,0 +1,168 @@
+"""The raw zone: every stream is one chain of immutable loads.
+
+`raw/<warehouse>/<source>/<stream>/<seq>/` holds the parts of load number `seq` and its `manifest.json`, which is put
+last and only if absent: the manifest is the commit point (a load without one does not exist), and of two extractors
+that landed at the same time the second loses loudly. Parts carry the run id in their names: the loser's never collide.
+
+A part's rows are records: `_load_id` BIGINT (= seq), `_row` BIGINT (order within the load), `_op` 'U' (insert or
+update) or 'D' (delete), `_observed` TIMESTAMP UTC, `_key` VARCHAR (JSON array of the key's texts; null: unreadable),
+`_digest` VARCHAR (content hash), `record` VARCHAR (the source's JSON; for 'D' the key columns alone).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from starberg.storage.object_store import ObjectStore
+from starberg.utils.errors import Conflict, LakeError
+
+FORMAT_VERSION = 1
+
+
+class Part(BaseModel):
+    """One Parquet file of a load, or a checkpoint of the key index."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """One committed load. Counts are records; `cursor` is where the next extraction starts; times are UTC.
+
+    `index` is a checkpoint of all live keys with their digests as of this load, if the load wrote one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    warehouse: str
+    source: str
+    stream: str
+    seq: int
+    previous: int
+    run_id: str
+    source_identity: str
+    observed_at: datetime
+    committed_at: datetime
+    cursor_before: Mapping[str, Any] | None
+    cursor: Mapping[str, Any]
+    columns: Mapping[str, str]
+    parts: Sequence[Part]
+    index: Part | None = None
+    fetched: int
+    changed: int
+    unchanged: int
+    deleted: int
+    duplicates: int
+    unreadable: int
+    requests: int
+    bytes_read: int
+    notes: Sequence[str] = ()
+
+    @property
+    def rows(self) -> int:
+        """Records in the load's parts."""
+        return sum(part.rows for part in self.parts)
+
+
+@dataclass(frozen=True)
+class RawStream:
+    """The chain of one stream."""
+
+    store: ObjectStore
+    warehouse: str
+    source: str
+    stream: str
+
+    @property
+    def name(self) -> str:
+        """The stream's name in messages and control tables."""
+        return f"{self.source}.{self.stream}"
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of the chain."""
+        return f"raw/{self.warehouse}/{self.source}/{self.stream}/"
+
+    def folder(self, seq: int) -> str:
+        """Key prefix of one load."""
+        return f"{self.prefix}{seq:010d}/"
+
+    def loads(self, after: int = 0) -> list[Manifest]:
+        """Return the committed loads after number `after`, oldest first.
+
+        Raises LakeError if the chain has a gap, a load is not what its place says, or its format is newer.
+        """
+        start = f"{self.folder(after)}~" if after else ""
+        keys = [o.key for o in self.store.list(self.prefix, start_after=start) if o.key.endswith("/manifest.json")]
+        manifests = [self._read(key) for key in keys]
+        for place, manifest in enumerate(manifests, start=after + 1):
+            if (manifest.seq, manifest.previous) != (place, place - 1):
+                raise LakeError(
+                    f"raw chain {self.prefix} has no load {place}: found {manifest.seq}",
+                    hint="Restore the missing load from a backup of the lake.",
+                )
+        return manifests
+
+    def commit(self, manifest: Manifest) -> None:
+        """Put the manifest; Conflict if another extractor committed this load first."""
+        body = manifest.model_dump_json(indent=1).encode()
+        if not self.store.put(f"{self.folder(manifest.seq)}manifest.json", body, if_absent=True):
+            raise Conflict(
+                f"another extractor landed load {manifest.seq} of {self.warehouse}.{self.name} first",
+                hint="This load was dropped; run again to start at the other's cursor.",
+            )
+
+    def put_part(self, seq: int, name: str, path: Path, rows: int) -> Part:
+        """Move a Parquet file into load `seq` under `name`."""
+        key = f"{self.folder(seq)}{name}.parquet"
+        digest, size = sha256(path), path.stat().st_size
+        self.store.put_file(key, path)
+        return Part(key=key, rows=rows, bytes=size, sha256=digest)
+
+    def fetch(self, part: Part, scratch: Path) -> Path:
+        """Return a local file with a part's bytes, proven to be those the manifest names.
+
+        Raises LakeError naming the object if it is missing, truncated or altered.
+        """
+        path = self.store.local_path(part.key, scratch)
+        if path.stat().st_size != part.bytes or sha256(path) != part.sha256:
+            raise LakeError(
+                f"raw file {self.store.uri(part.key)} is not the one its manifest names (size or sha256 differs)",
+                hint="Restore it from a backup of the lake; nothing was changed.",
+            )
+        return path
+
+    def _read(self, key: str) -> Manifest:
+        body = self.store.get(key)
+        try:
+            manifest = Manifest.model_validate_json(body)
+        except ValidationError as error:
+            reason = error.errors()[0]
+            raise LakeError(
+                f"manifest {self.store.uri(key)} cannot be read: {reason['msg']} at {reason['loc']}",
+                hint="Restore it from a backup of the lake.",
+            ) from error
+        if manifest.format_version > FORMAT_VERSION:
+            raise LakeError(
+                f"manifest {self.store.uri(key)} has format {manifest.format_version}, newer than this starberg reads",
+                hint="Install a newer starberg.",
+            )
+        return manifest
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256, read in bounded memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
