@@ -68,6 +68,9 @@ class Server(ABC):
         if not self.running:
             if not self.record:
                 self._draw()
+            if _taken(self.port):
+                way_out = f"stop it, or remove {self.directory} and the data in it"
+                raise StackError(f"{self.name}: another program has port {self.port}: {way_out}")
             self.prepare()
             self._spawn()
         while not self.answers():
@@ -182,10 +185,14 @@ class Server(ABC):
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nobody listens."""
     for port in random.sample(PORTS, 200):
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)):
-                return port
+        if not _taken(port):
+            return port
     raise StackError(f"no free port between {PORTS.start} and {PORTS.stop}: stop what listens there")
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _born(pid: int) -> str:

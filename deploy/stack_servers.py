@@ -18,6 +18,7 @@ from stack_programs import StackError
 # ruff: noqa: S603 (every command line here is made of constants and our own paths)
 
 BUCKET = "starberg"
+LAKE = f"s3://{BUCKET}/lake"
 REGION = "us-east-1"
 
 
@@ -30,7 +31,7 @@ class Minio(Server):
     def env(self) -> dict[str, str]:
         """Return the lake's address and MinIO's root credentials."""
         return {
-            "STARBERG_LAKE": f"s3://{BUCKET}/lake",
+            "STARBERG_LAKE": LAKE,
             "MINIO_ENDPOINT": self.url,
             "MINIO_ACCESS_KEY": self.record["user"],
             "MINIO_SECRET_KEY": self.record["password"],
@@ -92,7 +93,8 @@ class Nessie(Server):
             "nessie.version.store.type": "ROCKSDB",
             "nessie.version.store.persist.rocks.database-path": str(self.directory / "data"),
             "nessie.catalog.default-warehouse": "warehouse",
-            "nessie.catalog.warehouses.warehouse.location": f"s3://{BUCKET}",
+            # Nessie puts every table below this, whatever location a client asks for.
+            "nessie.catalog.warehouses.warehouse.location": LAKE,
             f"{s3}.endpoint": lake["MINIO_ENDPOINT"],
             f"{s3}.region": REGION,
             f"{s3}.path-style-access": "true",
