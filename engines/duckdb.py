@@ -105,7 +105,8 @@ class DuckDBEngine:
         """See `Engine.write`."""
         self._files += 1
         target = self.scratch / f"write-{self._files}"
-        options = ["FORMAT parquet", "COMPRESSION zstd", f"FIELD_IDS {_field_ids(field_ids)}", "RETURN_STATS"]
+        options = ["FORMAT parquet", "COMPRESSION zstd", "RETURN_STATS"]
+        options += [f"FIELD_IDS {_field_ids(field_ids)}"] if field_ids else []
         if partition:
             names = [f"_p{number}" for number in range(len(partition))]
             parts = ", ".join(f"{_transform(by)} AS {name}" for by, name in zip(partition, names, strict=True))

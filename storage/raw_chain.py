@@ -6,7 +6,7 @@ that landed at the same time the second loses loudly. Parts carry the run id in 
 
 A part's rows are records: `_load_id` BIGINT (= seq), `_row` BIGINT (order within the load), `_op` 'U' (insert or
 update) or 'D' (delete), `_observed` TIMESTAMP UTC, `_key` VARCHAR (JSON array of the key's texts; null: unreadable),
-`_digest` VARCHAR (content hash), `record` VARCHAR (the source's JSON; for 'D' the key columns alone).
+`_digest` VARCHAR (content hash), `record` VARCHAR (the source's JSON; null for 'D').
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Part(BaseModel):
 class Manifest(BaseModel):
     """One committed load. Counts are records; `cursor` is where the next extraction starts; times are UTC.
 
-    `index` is a checkpoint of all live keys with their digests as of this load, if the load wrote one.
+    `index` is a checkpoint of all live keys with their digests as of this load, if the load wrote one; `index_seq` is
+    the load with the newest checkpoint so far (0: none).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +61,7 @@ class Manifest(BaseModel):
     columns: Mapping[str, str]
     parts: Sequence[Part]
     index: Part | None = None
+    index_seq: int = 0
     fetched: int
     changed: int
     unchanged: int
@@ -104,16 +106,24 @@ class RawStream:
 
         Raises LakeError if the chain has a gap, a load is not what its place says, or its format is newer.
         """
+        return [self._read(seq) for seq in self._committed(after)]
+
+    def last(self) -> Manifest | None:
+        """Return the newest committed load, or None."""
+        committed = self._committed(0)
+        return self._read(committed[-1]) if committed else None
+
+    def _committed(self, after: int) -> list[int]:
         start = f"{self.folder(after)}~" if after else ""
         keys = [o.key for o in self.store.list(self.prefix, start_after=start) if o.key.endswith("/manifest.json")]
-        manifests = [self._read(key) for key in keys]
-        for place, manifest in enumerate(manifests, start=after + 1):
-            if (manifest.seq, manifest.previous) != (place, place - 1):
+        found = [int(key.removeprefix(self.prefix).split("/", 1)[0]) for key in keys]
+        for expected, seq in enumerate(found, start=after + 1):
+            if seq != expected:
                 raise LakeError(
-                    f"raw chain {self.prefix} has no load {place}: found {manifest.seq}",
+                    f"raw chain {self.prefix} has no load {expected}: found {seq}",
                     hint="Restore the missing load from a backup of the lake.",
                 )
-        return manifests
+        return found
 
     def commit(self, manifest: Manifest) -> None:
         """Put the manifest; Conflict if another extractor committed this load first."""
@@ -144,7 +154,8 @@ class RawStream:
             )
         return path
 
-    def _read(self, key: str) -> Manifest:
+    def _read(self, seq: int) -> Manifest:
+        key = f"{self.folder(seq)}manifest.json"
         body = self.store.get(key)
         try:
             manifest = Manifest.model_validate_json(body)
@@ -159,6 +170,8 @@ class RawStream:
                 f"manifest {self.store.uri(key)} has format {manifest.format_version}, newer than this starberg reads",
                 hint="Install a newer starberg.",
             )
+        if (manifest.seq, manifest.previous) != (seq, seq - 1):
+            raise LakeError(f"manifest {self.store.uri(key)} says it is load {manifest.seq} after {manifest.previous}")
         return manifest
 
 

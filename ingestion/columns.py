@@ -1,0 +1,52 @@
+"""Which columns a stream's records have: the declared ones, and those pinned when first seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starberg.engines.records import JsonColumn
+from starberg.ingestion.streams import Stream
+
+_PINNED_TYPES = {"UBIGINT": "BIGINT", "BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "BOOLEAN": "BOOLEAN"}
+
+
+def json_columns(stream: Stream, pinned: Mapping[str, str]) -> dict[str, JsonColumn]:
+    """Return name → column of a stream's records: declared ones first, then pinned ones, then the bare key."""
+    columns = {name: stream.column(name) for name in stream.columns}
+    found = {name: JsonColumn(column.type, json_path(column.path or name)) for name, column in columns.items()}
+    for name, sql_type in pinned.items():
+        found.setdefault(name, JsonColumn(sql_type, json_path_of_key(name)))
+    for name in stream.key:
+        found.setdefault(name, JsonColumn("VARCHAR", json_path(name)))
+    return found
+
+
+def newly_seen(structure: str | None, stream: Stream, pinned: Mapping[str, str]) -> dict[str, str]:
+    """Return the undeclared top-level columns of DuckDB's `json_group_structure`, with the types they are pinned to.
+
+    Numbers and booleans keep their type, nested values are JSON text, all else is text. Names that differ from a known
+    one only in case are left out: SQL could not tell them apart.
+    """
+    if stream.undeclared == "ignore" or not structure:
+        return {}
+    shape: Any = json.loads(structure)
+    known = {name.lower() for name in (*stream.columns, *pinned, *stream.key)}
+    known |= {stream.column(name).path.split(".")[0].lower() for name in stream.columns}
+    seen: dict[str, str] = {}
+    for name, kind in shape.items() if isinstance(shape, dict) else ():
+        if name.lower() not in known and kind != "NULL":
+            seen[name] = _PINNED_TYPES.get(kind, "VARCHAR") if isinstance(kind, str) else "JSON"
+            known.add(name.lower())
+    return seen
+
+
+def json_path(dotted: str) -> str:
+    """Return the JSON path of a dotted name: `a.b` is `$."a"."b"`."""
+    return "$" + "".join(f".{json.dumps(part, ensure_ascii=False)}" for part in dotted.split("."))
+
+
+def json_path_of_key(name: str) -> str:
+    """Return the JSON path of one top-level key, dots and all."""
+    return f"$.{json.dumps(name, ensure_ascii=False)}"

@@ -1,0 +1,215 @@
+"""Landing: from what a source said to one committed load of changed records.
+
+Records are compared by key and content hash with the last committed load of the chain, published or not, so an
+unchanged record is not landed again and a whole reading yields the deletes. All per-record work is SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from starberg.engines.base import Engine
+from starberg.engines.records import typed_records
+from starberg.ingestion.columns import json_columns, json_path, newly_seen
+from starberg.ingestion.source import Extract
+from starberg.ingestion.streams import SourceSpec, Stream
+from starberg.storage.raw_chain import Manifest, Part, RawStream
+from starberg.utils.clock import Clock
+from starberg.utils.errors import SourceDataError
+from starberg.utils.sql import quote_name, text
+
+_INDEX_EVERY_LOADS = 16
+_UNREADABLE = "_unreadable"
+"""A record a source could not pass on as text comes as `{"_unreadable": "<escaped>"}`; its key is unreadable too."""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Lands extracts of one stream; `engine` keeps the order of rows (`preserve_insertion_order`)."""
+
+    engine: Engine
+    chain: RawStream
+    source: SourceSpec
+    stream: Stream
+    scratch: Path
+    clock: Clock
+
+    def land(self, extract: Extract, previous: Manifest | None, run_id: str, identity: str) -> Manifest | None:
+        """Commit one load holding what changed; None (and nothing written) if nothing did and the cursor stands.
+
+        Raises SourceDataError for records that are no JSON objects, Conflict if another extractor was first, LakeError
+        if the chain's files are damaged.
+        """
+        self._read_records(extract)
+        columns = self._columns(previous)
+        self._digest(columns)
+        self._known(previous)
+        self._changes(extract)
+        changed, deleted, unchanged, duplicates, unreadable, fetched = self._counts()
+        looked = self.stream.every != "run"
+        if previous and not (changed or deleted or looked) and extract.cursor == previous.cursor:
+            return None
+        seq = previous.seq + 1 if previous else 1
+        part = self._write(seq, f"part-{run_id}", _PART.format(seq=seq, at=text(_stamp(extract))))
+        index_seq, index = self._checkpoint(seq, previous, changed + deleted, run_id)
+        notes = [*extract.notes, *self._notes(extract, unreadable)]
+        manifest = Manifest(
+            warehouse=self.chain.warehouse,
+            source=self.chain.source,
+            stream=self.chain.stream,
+            seq=seq,
+            previous=seq - 1,
+            run_id=run_id,
+            source_identity=identity,
+            observed_at=extract.observed_at,
+            committed_at=self.clock.now(),
+            cursor_before=previous.cursor if previous else None,
+            cursor=extract.cursor,
+            columns=columns,
+            parts=part,
+            index=index[0] if index else None,
+            index_seq=index_seq,
+            fetched=fetched,
+            changed=changed,
+            unchanged=unchanged,
+            deleted=deleted,
+            duplicates=duplicates,
+            unreadable=unreadable,
+            requests=extract.requests,
+            bytes_read=extract.bytes_read,
+            notes=notes,
+        )
+        self.chain.commit(manifest)
+        return manifest
+
+    def _read_records(self, extract: Extract) -> None:
+        files = ", ".join(text(str(path)) for path in extract.spools)
+        source = (
+            f"read_json([{files}], format = 'unstructured', columns = {{page: 'VARCHAR', body: 'JSON'}}, "
+            f"maximum_object_size = {2 * self.source.max_page_bytes})"
+            if files
+            else "(SELECT NULL::VARCHAR AS page, NULL::JSON AS body WHERE false)"
+        )
+        at = f"{json_path(extract.records_path)}[*]" if extract.records_path else "$[*]"
+        self.engine.run(
+            "CREATE OR REPLACE TEMP TABLE fetched AS "
+            "SELECT row_number() OVER () AS _n, page, record::VARCHAR AS record, json_type(record) AS kind "
+            f"FROM (SELECT page, unnest(json_extract(body, {text(at)})) AS record FROM {source})"
+        )
+        odd = self.engine.rows("SELECT page, kind FROM fetched WHERE kind <> 'OBJECT' LIMIT 1")
+        if odd:
+            raise SourceDataError(
+                f"stream {self.chain.name} holds a record that is {odd[0][1]}, not an object, on page {odd[0][0]}",
+                hint="Check `records` of the stream in warehouse.yml.",
+            )
+
+    def _columns(self, previous: Manifest | None) -> dict[str, str]:
+        """Return the stream's pinned columns: those of the chain so far and those first seen now."""
+        pinned = dict(previous.columns) if previous else {}
+        structure = None
+        if self.stream.undeclared == "infer":
+            [(structure,)] = self.engine.rows("SELECT json_group_structure(record::JSON) FROM fetched")
+        seen = newly_seen(structure, self.stream, pinned)
+        seen.pop(_UNREADABLE, None)
+        return pinned | seen
+
+    def _digest(self, pinned: dict[str, str]) -> None:
+        """Fill `records`: one row per key (the greatest cursor wins, then the last seen), with key and content hash.
+
+        The hash is over typed values, so that the same content in another spelling or shape is no change.
+        """
+        columns = json_columns(self.stream, pinned)
+        keys = ", ".join(text(columns[name].path) for name in self.stream.key)
+        counted = [quote_name(name) for name in columns if name not in self.stream.volatile]
+        content = ", ".join(f"coalesce({name}::VARCHAR, chr(0))" for name in counted)
+        newest = f"{quote_name(self.stream.cursor)} DESC NULLS LAST, " if self.stream.cursor in columns else ""
+        typed = typed_records("fetched", columns, self.source.timezone, "_n, record")
+        key = f"json_extract_string(record, [{keys}])"
+        readable = f"list_count(_k) = {len(self.stream.key)}"
+        self.engine.run(
+            "CREATE OR REPLACE TEMP TABLE records AS "
+            f"SELECT _n, record, CASE WHEN {readable} THEN to_json(_k)::VARCHAR END AS _key, "
+            f"CASE WHEN _bad IS NULL THEN md5(concat_ws(chr(31), {content})) ELSE md5(record) END AS _digest "
+            f"FROM (SELECT *, {key} AS _k FROM ({typed})) "
+            f"QUALIFY _key IS NULL OR row_number() OVER (PARTITION BY _key ORDER BY {newest}_n DESC) = 1"
+        )
+
+    def _known(self, previous: Manifest | None) -> None:
+        """Fill `known`: the chain's live keys with their digests, from the newest checkpoint and the loads after it."""
+        select = "SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest WHERE false"
+        if previous:
+            loads = [load for load in self.chain.loads(max(previous.index_seq - 1, 0)) if load.seq <= previous.seq]
+            base = [load.index for load in loads if load.seq == previous.index_seq and load.index]
+            parts = [part for load in loads if load.seq > previous.index_seq for part in load.parts]
+            select = _KNOWN.format(base=self._local(base, _NO_INDEX), parts=self._local(parts, _NO_PARTS))
+        self.engine.run(f"CREATE OR REPLACE TEMP TABLE known AS {select}")
+
+    def _local(self, parts: Sequence[Part], nothing: str) -> str:
+        files = ", ".join(text(str(self.chain.fetch(part, self.scratch))) for part in parts)
+        return f"read_parquet([{files}])" if files else nothing
+
+    def _changes(self, extract: Extract) -> None:
+        """Fill `changes`: records that are new or differ, and deletes if every live key was seen and readable."""
+        upserts = (
+            "SELECT 'U' AS _op, _n, _key, _digest, record FROM records r WHERE NOT EXISTS "
+            "(FROM known k WHERE k._key IS NOT DISTINCT FROM r._key AND k._digest = r._digest)"
+        )
+        if extract.keys_only:
+            upserts += " AND false"
+        whole = "true" if extract.whole else "false"
+        deletes = (
+            f"SELECT 'D', 9e18::BIGINT, _key, NULL, NULL FROM known k WHERE {whole} "
+            "AND _key IS NOT NULL AND NOT EXISTS (FROM records r WHERE r._key = k._key) "
+            "AND NOT EXISTS (FROM records WHERE _key IS NULL)"
+        )
+        self.engine.run(f"CREATE OR REPLACE TEMP TABLE changes AS {upserts} UNION ALL {deletes}")
+
+    def _counts(self) -> tuple[int, int, int, int, int, int]:
+        """Return changed, deleted, unchanged, duplicates, unreadable and fetched records."""
+        [(changed, deleted, kept, unreadable, fetched)] = self.engine.rows(
+            "SELECT (SELECT count(*) FROM changes WHERE _op = 'U'), (SELECT count(*) FROM changes WHERE _op = 'D'), "
+            "(SELECT count(*) FROM records), (SELECT count(*) FROM records WHERE _key IS NULL), "
+            "(SELECT count(*) FROM fetched)"
+        )
+        return changed, deleted, kept - changed, fetched - kept, unreadable, fetched
+
+    def _write(self, seq: int, name: str, select: str) -> list[Part]:
+        files = self.engine.write(select, {})
+        return [self.chain.put_part(seq, f"{name}-{number}", file.path, file.rows) for number, file in enumerate(files)]
+
+    def _checkpoint(self, seq: int, previous: Manifest | None, rows: int, run_id: str) -> tuple[int, list[Part]]:
+        """Write a checkpoint of the key index when reading the loads since the last one would cost more."""
+        last = previous.index_seq if previous else 0
+        if not rows or (last and seq - last < _INDEX_EVERY_LOADS):
+            return last, []
+        return seq, self._write(seq, f"index-{run_id}", _INDEX)
+
+    def _notes(self, extract: Extract, unreadable: int) -> list[str]:
+        if extract.whole and unreadable:
+            return [f"{unreadable} records have no readable key: no deletes were derived"]
+        return []
+
+
+_PART = (
+    "SELECT {seq}::BIGINT AS _load_id, row_number() OVER (ORDER BY _n, _key) AS _row, _op, "
+    "{at}::TIMESTAMP AS _observed, _key, _digest, record FROM changes ORDER BY _row"
+)
+_INDEX = (
+    "SELECT _key, _digest FROM known k WHERE NOT EXISTS (FROM changes c WHERE c._key = k._key) "
+    "UNION ALL SELECT _key, _digest FROM changes WHERE _op = 'U' ORDER BY _key"
+)
+_KNOWN = (
+    "SELECT _key, _digest FROM ("
+    "SELECT _key, _digest, 'U' AS _op, 0 AS _load_id, 0 AS _row FROM {base} "
+    "UNION ALL SELECT _key, _digest, _op, _load_id, _row FROM {parts}) "
+    "QUALIFY row_number() OVER (PARTITION BY _key, CASE WHEN _key IS NULL THEN _digest END "
+    "ORDER BY _load_id DESC, _row DESC) = 1 AND _op = 'U'"
+)
+_NO_INDEX = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest WHERE false)"
+_NO_PARTS = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest, '' AS _op, 0 AS _load_id, 0 AS _row WHERE false)"
+
+
+def _stamp(extract: Extract) -> str:
+    return extract.observed_at.replace(tzinfo=None).isoformat(sep=" ")
