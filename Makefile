@@ -1,0 +1,47 @@
+# The developer's manual in one command: make help
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+STACK := uv run python deploy/stack.py
+# Without compiled bytecode every process compiles every import anew.
+export UV_COMPILE_BYTECODE := 1
+
+.PHONY: help setup check test stack stack-down test-stack bench soak demo clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install starberg and the development tools, as locked, into .venv
+	uv sync --locked
+	uv run pre-commit install
+
+check: ## lint, formatting, types
+	uv run ruff check
+	uv run ruff format --check
+	uv run mypy
+	MYPYPATH=deploy uv run mypy deploy/*.py
+
+test: ## the quick tests; no server is needed
+	uv run pytest -m "not stack"
+
+stack: ## start MinIO, Nessie, PostgreSQL and toxiproxy without a container engine
+	$(STACK) up
+	@echo 'settings: eval "$$($(STACK) env)"'
+
+stack-down: ## stop them; their data stays in .stack
+	$(STACK) down
+
+test-stack: ## the tests on real servers, which it starts and stops itself
+	uv run pytest -m stack
+
+bench: ## measure against the recorded baselines
+	uv run python -m benchmarks
+
+soak: ## run against the real servers for a bounded time, with faults
+	uv run python -m benchmarks.soak
+
+demo: ## the README's demo
+	uv run starberg demo
+
+clean: ## stop the servers, remove their data, caches and build output; .venv stays
+	$(STACK) down
+	rm -rf .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
