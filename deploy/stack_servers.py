@@ -215,5 +215,6 @@ def _as_nobody() -> list[str]:
     if not setpriv:
         raise StackError("PostgreSQL does not run as root: install util-linux (setpriv), or be another user")
     group = str(pwd.getpwnam("nobody").pw_gid)
-    right = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    # Without the securebit, access(2), by which PostgreSQL looks for its programs, would ignore that right.
+    right = ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [setpriv, "--reuid=nobody", f"--regid={group}", "--clear-groups", *right]
