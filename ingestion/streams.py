@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from datetime import date
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -34,14 +35,30 @@ class Pagination(Declared):
     param: str = ""
     size_param: str = ""
     size: int = Field(default=100, ge=1, le=100_000)
+    """Asked for, not relied on: a server that cuts it is followed by what it sends."""
     start: int = 1
+    """Number of the first page (page only)."""
     next: str = ""
     key: str = ""
     total: str = ""
     """Where the server states the number of rows: a dotted path in the body or `header:X-Total-Count`."""
     parallel: int = Field(default=1, ge=1, le=64)
-    """Pages asked at once once the total is known (page and offset only)."""
+    """Pages of one list asked at once, once its total is known (page and offset only)."""
     max_pages: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        needed = {
+            "page": ["param"],
+            "offset": ["param"],
+            "cursor": ["param", "next"],
+            "keyset": ["param", "key"],
+            "url": ["next"],
+        }.get(self.kind, [])
+        missing = [field for field in needed if not getattr(self, field)]
+        if missing:
+            raise ValueError(f"pagination kind {self.kind} needs {' and '.join(missing)}")
+        return self
 
 
 class Window(Declared):
@@ -53,10 +70,11 @@ class Window(Declared):
 
     param: str
     format: str = "{from},{to}"
-    start: str
-    end: str = "today"
+    start: date
+    end: date | Literal["today"] = "today"
+    """`today` is the day it is in UTC when the extraction starts."""
     by: Literal["year", "month", "day"] = "month"
-    ceiling: int = 10_000
+    ceiling: int = Field(default=10_000, ge=1)
 
 
 class Stream(Declared):
@@ -75,6 +93,8 @@ class Stream(Declared):
     cursor: str = ""
     cursor_param: str = ""
     cursor_format: str = "{value}"
+    verify_filter: bool = True
+    """Stop when the server sends rows below the asked cursor: it ignored `cursor_param` and would send everything."""
     every: Literal["run", "day", "week"] = "run"
     pagination: Pagination = Pagination()
     window: Window | None = None
@@ -82,7 +102,11 @@ class Stream(Declared):
     undeclared: Literal["infer", "ignore"] = "infer"
     volatile: list[str] = []
     options: dict[str, Any] = {}
-    """Settings of a source kind's own (RAWG: scope and windows)."""
+    """Settings of a source kind's own (rest: checkpoint_requests; RAWG: scope and windows)."""
+
+    def path_of(self, name: str) -> str:
+        """Return the dotted path a column is read from in a JSON record."""
+        return (self.column(name).path if name in self.columns else "") or name
 
     def column(self, name: str) -> Column:
         """Return a declared column in its long form."""
@@ -101,14 +125,16 @@ class Auth(Declared):
     client_id: str = ""
     token_url: str = ""
     scope: str = ""
+    client_auth: Literal["basic", "body"] = "basic"
+    """How client_id and secret go to `token_url` (RFC 6749, section 2.3.1)."""
 
 
 class Budget(Declared):
     """How much a source may be asked: shared by all its streams."""
 
-    per_second: float | None = None
-    per_run: int | None = None
-    per_month: int | None = None
+    per_second: float | None = Field(default=None, gt=0)
+    per_run: int | None = Field(default=None, ge=1)
+    per_month: int | None = Field(default=None, ge=1)
 
 
 class SourceSpec(Declared):
@@ -122,7 +148,10 @@ class SourceSpec(Declared):
     budget: Budget = Budget()
     allow_private_hosts: bool = False
     """Loopback and private addresses are refused unless the configured URL itself is one or this is set."""
-    timeout_s: float = 30.0
+    timeout_s: float = Field(default=30.0, gt=0)
+    """The longest silence while connecting or reading."""
+    deadline_s: float = Field(default=300.0, gt=0)
+    """The longest a whole response may take."""
     retries: int = Field(default=5, ge=0, le=20)
     max_page_bytes: int = 64 * 1024 * 1024
     parallel: int = Field(default=8, ge=1, le=64)

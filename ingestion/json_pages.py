@@ -1,0 +1,201 @@
+"""A page's bytes: checked to be JSON, and handed on as the server sent them.
+
+Records are not rebuilt in Python. A page goes into the spool as one line holding the server's own text; only where
+that text cannot be read by others (bytes that are not UTF-8, half a surrogate pair) or where some records are not
+wanted is it cut along its records' own borders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+UNREADABLE = "_unreadable"
+"""Field of a record that stands in for one whose text is not valid Unicode: the text, escaped."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class Malformed(ValueError):
+    """A body is not JSON; `lasting`: asking again will not help; `packed`: it could not even be decompressed."""
+
+    def __init__(self, reason: str, *, lasting: bool = False, packed: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+        self.packed = packed
+
+
+class TooLarge(ValueError):
+    """A body is larger than allowed once decompressed."""
+
+
+@dataclass(frozen=True)
+class JsonBody:
+    """A parsed body. `text` is the server's, its invalid bytes as lone surrogates; `clean` tells there are none."""
+
+    text: str
+    data: Any
+    clean: bool
+
+
+def unpack(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo `Content-Encoding: gzip`, never producing more than `limit` bytes; Malformed, TooLarge."""
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        return body
+    parts: list[bytes] = []
+    while body:
+        decoder = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(decoder.decompress(body, limit + 1))
+        except zlib.error as fault:
+            raise Malformed(f"broken gzip: {fault}", packed=True) from None
+        if sum(map(len, parts)) > limit:
+            raise TooLarge
+        if not decoder.eof:
+            raise Malformed("truncated gzip", packed=True)
+        body = decoder.unused_data
+    return b"".join(parts)
+
+
+def read_json(body: bytes, charset: str = "") -> JsonBody:
+    """Parse a body; Malformed says what is wrong with it."""
+    text = _decode(body, charset)
+    try:
+        data = _DECODER.decode(text)
+    except json.JSONDecodeError as fault:
+        raise Malformed(str(fault)) from None
+    except RecursionError:
+        raise Malformed("nested too deeply", lasting=True) from None
+    return JsonBody(text, data, clean=_is_readable(text, data))
+
+
+def _decode(body: bytes, charset: str) -> str:
+    """JSON is UTF-8, whatever the header says; the header is asked where the bytes are not."""
+    for encoding in (json.detect_encoding(body), charset):
+        with suppress(UnicodeDecodeError, LookupError):
+            return body.decode(encoding)
+    return body.decode("utf-8", "surrogateescape")
+
+
+def _refuse_constant(name: str) -> None:
+    raise Malformed(f"{name} is not JSON", lasting=True)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _is_readable(text: str, data: Any) -> bool:
+    """Tell whether JSON text holds whole characters only, written out or escaped."""
+    return _is_unicode(text) and (not _SURROGATE.search(text) or _is_unicode(json.dumps(data, ensure_ascii=False)))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def at(data: Any, path: str) -> Any:
+    """Return what stands at a dotted path, None if nothing does."""
+    for name in filter(None, path.split(".")):
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
+
+
+def nest(path: str, value: Any) -> Any:
+    """Return `value` wrapped in objects so that it stands at a dotted path."""
+    for name in reversed([name for name in path.split(".") if name]):
+        value = {name: value}
+    return value
+
+
+def envelope(page: str, body: JsonBody) -> bytes:
+    """Return one spool line with the body as it was sent: line breaks in valid JSON stand between tokens only."""
+    return _line(page, body.text.encode().translate(_LINE_BREAKS))
+
+
+def envelope_of_records(page: str, path: str, records: Sequence[str]) -> bytes:
+    """Return one spool line with these records, each as JSON text, at `path`."""
+    before, after = json.dumps(nest(path, ["\n"])).split('"\\n"')
+    return _line(page, (before + ",".join(records) + after).encode().translate(_LINE_BREAKS))
+
+
+def _line(page: str, body: bytes) -> bytes:
+    return b'{"page":' + json.dumps(page).encode() + b',"body":' + body + b"}\n"
+
+
+def readable_records(body: JsonBody, path: str, keys: Sequence[str], keep: Sequence[bool] | None = None) -> list[str]:
+    """Return the text of the wanted records at `path`, one that is not valid Unicode as `{_unreadable, keys}`."""
+    records = at(body.data, path)
+    texts = record_texts(body.text, path)
+    wanted = keep or [True] * len(texts)
+    return [
+        text if body.clean or _is_readable(text, record) else _stand_in(text, record, keys)
+        for text, record, kept in zip(texts, records, wanted, strict=True)
+        if kept
+    ]
+
+
+def _stand_in(text: str, record: Any, keys: Sequence[str]) -> str:
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    fields: dict[str, Any] = {UNREADABLE: shown}
+    for path in keys:
+        value = at(record, path)
+        if value is not None and _is_unicode(json.dumps(value, ensure_ascii=False)):
+            _merge(fields, nest(path, value))
+    return json.dumps(fields)
+
+
+def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in other.items():
+        if isinstance(into.get(name), dict) and isinstance(value, dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def record_texts(text: str, path: str) -> list[str]:
+    """Return the text of each element of the list at a dotted path of valid JSON."""
+    start = _skip(text, 0)
+    for name in filter(None, path.split(".")):
+        start = max(begin for key, begin in _members(text, start) if key == name)  # of equal keys the last one counts
+    return [text[begin:end] for begin, end in _elements(text, start)]
+
+
+def _elements(text: str, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each element of the list at `start` begins and ends."""
+    position = _skip(text, start + 1)
+    while text[position] != "]":
+        _, end = _DECODER.raw_decode(text, position)
+        yield position, end
+        position = _after_comma(text, end)
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, int]]:
+    """Yield each key of the object at `start` and where its value begins."""
+    position = _skip(text, start + 1)
+    while text[position] != "}":
+        key, end = _DECODER.raw_decode(text, position)
+        begin = _skip(text, _skip(text, end) + 1)
+        yield key, begin
+        _, end = _DECODER.raw_decode(text, begin)
+        position = _after_comma(text, end)
+
+
+def _after_comma(text: str, end: int) -> int:
+    position = _skip(text, end)
+    return _skip(text, position + 1) if text[position] == "," else position
+
+
+def _skip(text: str, position: int) -> int:
+    """Return the position of the next character that is not white space."""
+    return _BLANK.match(text, position).end()  # type: ignore[union-attr]  # the pattern matches nothing too
