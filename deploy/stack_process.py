@@ -201,8 +201,9 @@ def _born(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    state, born = fields[0], fields[19]
-    return "" if state in "ZX" else born
+    state, threads, born = fields[0], int(fields[17]), fields[19]
+    # A first thread that has ended waits for the others, which still hold the port and the files.
+    return "" if state in "ZX" and threads <= 1 else born
 
 
 def _send(pid: int, number: int) -> None:
