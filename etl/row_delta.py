@@ -48,13 +48,15 @@ class Target:
     """The table to bring up to date.
 
     `key` identifies a row (empty: rows have no identity, any difference replaces the table). `scope` names a relation
-    with the key columns: only those keys are compared, all other rows stay; without it, absent keys are deleted.
+    with the key columns: only those keys are compared, all other rows stay; without it, absent keys are deleted. A
+    table of `fold_files` data files (0: never) is rewritten to one when it changes.
     """
 
     name: str
     key: Sequence[str]
     partition: Sequence[PartitionBy] = ()
     scope: str = ""
+    fold_files: int = 0
 
 
 class RowDelta:
@@ -79,7 +81,7 @@ class RowDelta:
         else:
             self._find(before, staged, target, wanted)
             counts = self._counts()
-            change = self._change(before, staged, wanted) if counts else Change()
+            change = self._change(before, staged, target, wanted) if counts else Change()
         if change or before is None or staged.metadata is not before.metadata or properties:
             committed = self._tables.commit(staged, change, properties)
             self._engine.attach({target.name: committed.location or ""})
@@ -124,15 +126,16 @@ class RowDelta:
         )
         return Counts(inserted, updated, deleted)
 
-    def _change(self, before: IcebergTable, staged: IcebergTable, wanted: str) -> Change:
-        leaving = self._leaving_rows(before)
-        files = self._tables.data_files(before) if leaving else {}
+    def _change(self, before: IcebergTable, staged: IcebergTable, target: Target, wanted: str) -> Change:
+        files = self._tables.data_files(before)
+        fold = 0 < target.fold_files <= len(files)
+        leaving = self._leaving_rows(before, every_file=fold)
         removed: dict[str, int] = {}
         rewritten: list[str] = []
         groups: dict[tuple[int, tuple[object, ...]], list[str]] = defaultdict(list)
         for path, (live, gone) in leaving.items():
             file = files[path]
-            if gone == live or (file.rows - live + gone) > REWRITE_SHARE * file.rows:
+            if fold or gone == live or (file.rows - live + gone) > REWRITE_SHARE * file.rows:
                 removed[path] = file.rows - live
                 rewritten += [path] if gone < live else []
             else:
@@ -144,20 +147,22 @@ class RowDelta:
         deletes = [DeleteFile(self._write_deletes(staged, paths), paths) for paths in groups.values()]
         return Change(added=added, deletes=deletes, removed=removed)
 
-    def _leaving_rows(self, before: IcebergTable) -> Mapping[str, tuple[int, int]]:
-        """Return, for each data file that loses rows, its live rows and how many of them leave."""
+    def _leaving_rows(self, before: IcebergTable, *, every_file: bool) -> Mapping[str, tuple[int, int]]:
+        """Return, for each data file that loses rows (or every file), its live rows and how many of them leave."""
         rows = self._engine.rows(
             "WITH gone AS (SELECT _file, count(DISTINCT _pos) AS gone FROM delta WHERE _file IS NOT NULL GROUP BY 1) "
-            f"SELECT filename, count(*), any_value(gone) FROM {self._engine.scan(before.location or '')} "
-            "JOIN gone ON filename = _file GROUP BY 1"
+            f"SELECT filename, count(*), coalesce(any_value(gone), 0) "
+            f"FROM {self._engine.scan(before.location or '')} "
+            f"{'LEFT' if every_file else ''} JOIN gone ON filename = _file GROUP BY 1"
         )
         return {path: (live, gone) for path, live, gone in rows}
 
     def _staying(self, before: IcebergTable, staged: IcebergTable, paths: Sequence[str]) -> str:
         """Return the rows of rewritten files that do not leave."""
         inside = ", ".join(text(path) for path in paths)
+        scan = self._engine.scan(before.location or "")
         return (
-            f"SELECT {_listed(before, staged)} FROM {self._engine.scan(before.location or '')} s WHERE filename IN ({inside}) AND "
+            f"SELECT {_listed(before, staged)} FROM {scan} s WHERE filename IN ({inside}) AND "
             "NOT EXISTS (FROM delta WHERE _file = s.filename AND _pos = s.file_row_number)"
         )
 

@@ -1,0 +1,189 @@
+"""Control tables: a warehouse's runs, watermarks, build state and check results, published with its data.
+
+They are Iceberg tables of the warehouse like any other, so that state and data cannot drift apart. Logs are appended
+once per run; past `FOLD_FILES` files a log is rewritten to one.
+
+| table | grain |
+|---|---|
+| etl_runs | run: every run that ended; its row also fences the publish: two runs that both change it conflict |
+| etl_table_runs | run × table: strategy and counts of each table a run looked at, if the run changed anything |
+| high_water_mark | stream: the last load in the published tables |
+| etl_tables | table: fingerprint, inputs and surrogate key mark of the last build |
+| data_quality_results | run × check: failures and a sample of them |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from starberg.engines.base import Engine
+from starberg.etl.row_delta import Counts, RowDelta, Target
+from starberg.utils.sql import names, quote, quote_name
+
+FOLD_FILES = 50
+FORMAT_VERSION = 1
+
+_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "etl_runs": {
+        "run_id": "VARCHAR",
+        "warehouse": "VARCHAR",
+        "command": "VARCHAR",
+        "status": "VARCHAR",
+        "started_at": "TIMESTAMP",
+        "ended_at": "TIMESTAMP",
+        "duration_ms": "BIGINT",
+        "error_message": "VARCHAR",
+        "rows_inserted": "BIGINT",
+        "rows_updated": "BIGINT",
+        "rows_deleted": "BIGINT",
+        "requests": "BIGINT",
+        "store_requests": "BIGINT",
+        "bytes_read": "BIGINT",
+        "bytes_written": "BIGINT",
+        "peak_rss_bytes": "BIGINT",
+        "seconds_by_stage": "VARCHAR",
+        "notes": "VARCHAR",
+        "format_version": "INTEGER",
+    },
+    "etl_table_runs": {
+        "run_id": "VARCHAR",
+        "table_name": "VARCHAR",
+        "kind": "VARCHAR",
+        "strategy": "VARCHAR",
+        "rows_inserted": "BIGINT",
+        "rows_updated": "BIGINT",
+        "rows_deleted": "BIGINT",
+        "duration_ms": "BIGINT",
+    },
+    "high_water_mark": {
+        "table_name": "VARCHAR",
+        "source": "VARCHAR",
+        "stream": "VARCHAR",
+        "high_water_mark": "VARCHAR",
+        "load_seq": "BIGINT",
+        "last_updated": "TIMESTAMP",
+    },
+    "etl_tables": {
+        "table_name": "VARCHAR",
+        "fingerprint": "VARCHAR",
+        "columns": "VARCHAR",
+        "inputs": "VARCHAR",
+        "key_mark": "BIGINT",
+    },
+    "data_quality_results": {
+        "run_id": "VARCHAR",
+        "check_name": "VARCHAR",
+        "table_name": "VARCHAR",
+        "severity": "VARCHAR",
+        "status": "VARCHAR",
+        "failures": "BIGINT",
+        "sample": "VARCHAR",
+        "checked_at": "TIMESTAMP",
+    },
+}
+_KEYS: Mapping[str, Sequence[str]] = {
+    "etl_runs": ["run_id"],
+    "etl_table_runs": ["run_id", "table_name"],
+    "high_water_mark": ["table_name"],
+    "etl_tables": ["table_name"],
+    "data_quality_results": ["run_id", "check_name", "table_name"],
+}
+TABLES = tuple(_COLUMNS)
+"""Names of all control tables."""
+
+
+@dataclass(frozen=True)
+class BuildState:
+    """What a table was last built from: `inputs` maps each table or stream it read to a location or load number."""
+
+    fingerprint: str
+    columns: Mapping[str, str]
+    inputs: Mapping[str, str]
+    key_mark: int = 0
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One row of etl_runs; times are UTC."""
+
+    run_id: str
+    warehouse: str
+    command: str
+    status: str
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    error_message: str | None = None
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    requests: int = 0
+    store_requests: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_rss_bytes: int = 0
+    seconds_by_stage: str = "{}"
+    notes: str = "[]"
+    format_version: int = FORMAT_VERSION
+
+
+class ControlTables:
+    """Reads and writes one warehouse's control tables on a branch (`engine` has them attached)."""
+
+    def __init__(self, engine: Engine, warehouse: str, existing: Sequence[str]) -> None:
+        self._engine = engine
+        self._warehouse = warehouse
+        self._existing = set(existing)
+
+    def build_states(self) -> dict[str, BuildState]:
+        """Return the build state of every table, by name."""
+        rows = self._rows("etl_tables")
+        return {
+            row["table_name"]: BuildState(
+                row["fingerprint"], json.loads(row["columns"]), json.loads(row["inputs"]), row["key_mark"]
+            )
+            for row in rows
+        }
+
+    def published_loads(self) -> dict[str, int]:
+        """Return the last published load number of every stream, by `source.stream`."""
+        return {f"{row['source']}.{row['stream']}": row["load_seq"] for row in self._rows("high_water_mark")}
+
+    def write(self, delta: RowDelta, table: str, rows: Sequence[Mapping[str, Any]]) -> Counts:
+        """Insert or update rows by the table's key; rows not named stay."""
+        if not rows:
+            return Counts()
+        columns = _COLUMNS[table]
+        types = ", ".join(f"{quote_name(name)} {kind}" for name, kind in columns.items())
+        self._engine.run(f"CREATE OR REPLACE TEMP TABLE control_rows ({types})")
+        slots = ", ".join("?" for _ in columns)
+        for row in rows:
+            values = [_plain(row.get(name)) for name in columns]
+            self._engine.run(f"INSERT INTO control_rows ({names(list(columns))}) VALUES ({slots})", values)
+        key = list(_KEYS[table])
+        target = Target(f"{self._warehouse}.{table}", key, scope="control_rows", fold_files=FOLD_FILES)
+        counts = delta.apply(target, "control_rows")
+        self._existing.add(table)
+        return counts
+
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        if table not in self._existing:
+            return []
+        columns = list(_COLUMNS[table])
+        rows = self._engine.rows(f"SELECT {names(columns)} FROM {quote(f'{self._warehouse}.{table}')}")
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def state_row(table: str, state: BuildState) -> dict[str, Any]:
+    """Return a row of etl_tables."""
+    columns = json.dumps(dict(state.columns), ensure_ascii=False)
+    inputs = json.dumps(dict(state.inputs), sort_keys=True)
+    return {"table_name": table, **asdict(state), "columns": columns, "inputs": inputs}
+
+
+def _plain(value: Any) -> Any:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value

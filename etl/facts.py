@@ -1,0 +1,105 @@
+"""Facts and bridges, as SQL: the declared SELECT's rows with the surrogate keys they look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from starberg.etl.compile import DELETED_AT, LOAD, driver_table, lookups, over_staging, source_select
+from starberg.etl.dimensions import date_key, header_of, surrogate_key
+from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, FactHeader, Lookup, Table, Warehouse
+from starberg.utils.errors import DeclarationError
+from starberg.utils.sql import names, quote, quote_name
+
+
+def source_relation(table: Table) -> str:
+    """Return the name of the temporary table that holds a fact's or bridge's rows before lookups."""
+    return quote_name(f"source_{table.name}")
+
+
+def source_rows(table: Table) -> str:
+    """Return a fact's or bridge's rows before lookups, natural keys and lineage included.
+
+    A fact that marks or keeps deleted rows reads its driver with the deleted rows, and gets `_deleted_at`.
+    """
+    select = source_select(table, lookups(table))
+    if not _keeps_deleted(table):
+        return over_staging(table, select)
+    driven_by = driver_table(table)
+    if not driven_by:
+        raise DeclarationError(
+            f"{table.path}: deletes",
+            "mark and keep need a SELECT whose first table is a staging table",
+            hint="Read the staging table first, or use deletes: remove.",
+        )
+    return over_staging(table, with_deleted_at(select), deleted=[driven_by])
+
+
+def with_deleted_at(select: str) -> str:
+    """Return a SELECT with its driver's time of deletion added."""
+    import sqlglot
+    from sqlglot import exp
+
+    from starberg.etl.compile import driver
+
+    parsed = sqlglot.parse_one(select, dialect="duckdb")
+    assert isinstance(parsed, exp.Select)
+    return parsed.select(exp.column(DELETED_AT, driver(parsed))).sql("duckdb", pretty=True)
+
+
+def fact(table: Table, warehouse: Warehouse) -> str:
+    """Return all rows of a fact or bridge: `source_<table>` joined with the dimensions it looks up.
+
+    A natural key that is null, or unknown to a dimension that may not infer it, gets key 0.
+    """
+    joins: list[str] = []
+    keys: list[str] = []
+    for number, (column, lookup) in enumerate(lookups(table).items()):
+        target = warehouse.tables[lookup.dimension]
+        if header_of(target).calendar:
+            keys.append(f"{date_key('s.' + quote_name(lookup.own_columns()[0]))} AS {quote_name(column)}")
+        else:
+            joins.append(_join(f"d{number}", target, lookup))
+            found = f"d{number}.{quote_name(surrogate_key(target))}"
+            keys.append(f"coalesce({found}, {UNKNOWN_KEY})::BIGINT AS {quote_name(column)}")
+    listed = "".join(f", {key}" for key in keys)
+    rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"
+    extra = _deletes(table) + _weight(table)
+    return f"SELECT {rest}{listed}{extra}, s.{LOAD} FROM {source_relation(table)} s{''.join(joins)}"
+
+
+def grain(table: Table) -> Sequence[str]:
+    """Return the columns that identify a row."""
+    assert isinstance(table.header, (FactHeader, BridgeHeader))
+    return table.header.grain
+
+
+def group(header: BridgeHeader) -> Sequence[str]:
+    """Return the columns a bridge's weights sum to 1 over."""
+    return header.group or header.grain[:1]
+
+
+def references(table_lookups: Mapping[str, Lookup], table: Table, dimension: str) -> list[tuple[str, Lookup]]:
+    """Return the relations through which a table refers to a dimension."""
+    return [(source_relation(table), lookup) for lookup in table_lookups.values() if lookup.dimension == dimension]
+
+
+def _join(alias: str, target: Table, lookup: Lookup) -> str:
+    pairs = lookup.pairs(header_of(target).natural_key)
+    on = " AND ".join(f"{alias}.{quote_name(natural)} = s.{quote_name(own)}" for natural, own in pairs)
+    return f"\nLEFT JOIN {quote(target.id)} {alias} ON {on}"
+
+
+def _keeps_deleted(table: Table) -> bool:
+    return isinstance(table.header, FactHeader) and table.header.deletes in ("mark", "keep")
+
+
+def _deletes(table: Table) -> str:
+    if isinstance(table.header, FactHeader) and table.header.deletes == "mark":
+        return f", s.{DELETED_AT} IS NOT NULL AS is_deleted, s.{DELETED_AT} AS deleted_at"
+    return ""
+
+
+def _weight(table: Table) -> str:
+    if isinstance(table.header, BridgeHeader) and table.header.weight == "equal":
+        return f", 1.0::DOUBLE / count(*) OVER (PARTITION BY {names(list(group(table.header)), of='s')}) AS weight"
+    return ""

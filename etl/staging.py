@@ -1,0 +1,105 @@
+"""Staging: from raw records to one current row per natural key, as SQL.
+
+A record that cannot be typed, or has no readable key, is quarantined; a quarantined key counts as present and keeps its
+last good row. A deleted key keeps its last values with `_deleted_at`, the time of the load that missed it (UTC), so
+that everything downstream can be derived again. What a key is depends only on its records in arrival order
+(`_load_id`, `_row`): building from new loads on top of the table equals building from all loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starberg.engines.records import JsonColumn, typed, typed_records
+from starberg.etl.compile import DELETED_AT, LOAD, RUN, staging_select, with_relations
+from starberg.etl.model import Table
+from starberg.utils.sql import names, quote, quote_name, text
+
+_PLACE = f"{LOAD}, _row"
+
+
+@dataclass(frozen=True)
+class StagingStep:
+    """One staging build. `key` maps the stream's key columns to the staging table's; `files` are local raw parts."""
+
+    table: Table
+    files: Sequence[str]
+    columns: Mapping[str, JsonColumn]
+    key: Mapping[str, str]
+    timezone: str
+    incremental: bool
+
+    def observed(self) -> str:
+        """All records of the loads, typed: `_bad` names the column that could not be, `_raw` its text."""
+        keep = f"{LOAD}, _row, _op, _observed, _key, record"
+        files = ", ".join(text(path) for path in self.files)
+        source = f"(SELECT {keep} FROM read_parquet([{files}]))" if files else f"({_NO_RECORDS})"
+        return typed_records(source, self.columns, self.timezone, keep)
+
+    def quarantined(self) -> str:
+        """The records that cannot be read, with the reason. Grain: one raw record."""
+        return (
+            "SELECT _key AS key, coalesce(_bad, 'key') AS column_name, "
+            "CASE WHEN _key IS NULL THEN 'the key is missing or unreadable' "
+            f"ELSE 'not a ' || {self._type_of_bad()} END AS reason, _raw AS raw_value, record, "
+            f"_observed AS observed_at, {LOAD}, _row AS _row_number FROM observed "
+            "WHERE _op = 'U' AND (_key IS NULL OR _bad IS NOT NULL)"
+        )
+
+    def touched(self) -> str:
+        """Each key of the loads: its last good record's place, and when it was deleted after its last record.
+
+        Columns: the staging table's key columns, `_key`, `u_load`, `u_row` (null: no good record), `has_bad`,
+        `gone_at` (null: present).
+        """
+        types = [self.columns[name].type for name in self.key]
+        keys = ", ".join(
+            f"{typed(f'''json_extract_string(_key, '$[{n}]')''', kind)} AS {quote_name(out)}"
+            for n, (out, kind) in enumerate(zip(self.key.values(), types, strict=True))
+        )
+        return (
+            "WITH p AS (SELECT *, _op = 'U' AND _bad IS NULL AS good, "
+            f"max(({_PLACE})) FILTER (_op = 'U') OVER (PARTITION BY _key) AS last_u "
+            "FROM observed WHERE _key IS NOT NULL), "
+            f"k AS (SELECT _key, max(({_PLACE})) FILTER (good) AS u, "
+            "bool_or(_op = 'U' AND _bad IS NOT NULL) AS has_bad, "
+            f"min(_observed) FILTER (_op = 'D' AND (last_u IS NULL OR ({_PLACE}) > last_u)) AS gone_at "
+            "FROM p GROUP BY _key) "
+            f"SELECT {keys}, _key, u[1] AS u_load, u[2] AS u_row, has_bad, gone_at FROM k"
+        )
+
+    def wanted(self) -> str:
+        """The rows the touched keys must have."""
+        latest = (
+            f"SELECT {names(list(self.columns), of='o')}, o.{LOAD}, t.gone_at AS {DELETED_AT} "
+            f"FROM observed o JOIN touched t ON o._key = t._key AND o.{LOAD} = t.u_load AND o._row = t.u_row"
+        )
+        fresh = with_relations({self.table.reads[0]: latest}, staging_select(self.table))
+        if not self.incremental:
+            return fresh
+        on = " AND ".join(f"e.{quote_name(k)} = t.{quote_name(k)}" for k in self.key.values())
+        kept = (
+            f"SELECT e.* EXCLUDE ({RUN}, {DELETED_AT}), "
+            f"CASE WHEN t.has_bad THEN t.gone_at ELSE coalesce(e.{DELETED_AT}, t.gone_at) END AS {DELETED_AT} "
+            f"FROM {quote(self.table.id)} e JOIN touched t ON {on} WHERE t.u_load IS NULL"
+        )
+        return f"SELECT * FROM ({fresh}) UNION ALL BY NAME SELECT * FROM ({kept})"
+
+    def closed(self) -> str:
+        """Live rows before, and how many of them the build deletes: (live, closed)."""
+        on = " AND ".join(f"e.{quote_name(k)} = w.{quote_name(k)}" for k in self.key.values())
+        return (
+            f"SELECT count(*), count(*) FILTER (w.{DELETED_AT} IS NOT NULL) FROM {quote(self.table.id)} e "
+            f"LEFT JOIN wanted w ON {on} WHERE e.{DELETED_AT} IS NULL"
+        )
+
+    def _type_of_bad(self) -> str:
+        cases = " ".join(f"WHEN {text(name)} THEN {text(column.type)}" for name, column in self.columns.items())
+        return f"CASE _bad {cases} END"
+
+
+_NO_RECORDS = (
+    f"SELECT 0::BIGINT AS {LOAD}, 0::BIGINT AS _row, '' AS _op, NULL::TIMESTAMP AS _observed, "
+    "NULL::VARCHAR AS _key, NULL::VARCHAR AS record WHERE false"
+)
