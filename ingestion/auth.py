@@ -18,16 +18,19 @@ from starberg.ingestion.streams import Auth, SourceSpec
 from starberg.ingestion.transport import Again, Reply, Transport
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, Unreachable
-
-HIDDEN = "***"
+from starberg.utils.secrets import MASK, Redactor
 
 
 class Signer:
     """Signs nothing: the API is open. The other kinds derive from it."""
 
-    def __init__(self, *secrets: str) -> None:
-        forms = {form for secret in secrets if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-        self._forms = sorted(forms, key=len, reverse=True)
+    def __init__(self, secret: str = "") -> None:
+        self._secret = secret
+        self.clean = Redactor(self._secrets)
+        """Takes the secret out of a text, in any of the forms a URL gives it."""
+
+    def _secrets(self) -> list[str]:
+        return [self._secret] if self._secret else []
 
     def sign(self, request: PreparedRequest) -> None:
         """Add the proof to a request about to be sent."""
@@ -40,12 +43,6 @@ class Signer:
     def generation(self) -> int:
         """Return which proof is in use, for `renew`."""
         return 0
-
-    def clean(self, text: str) -> str:
-        """Return a text without the secret, in any of the forms a URL gives it."""
-        for form in self._forms:
-            text = text.replace(form, HIDDEN)
-        return text
 
     def clean_url(self, url: str) -> str:
         """Return a URL without the proof a server may have written into it."""
@@ -75,7 +72,7 @@ class QueryKey(Signer):
     def __init__(self, auth: Auth, secret: str) -> None:
         super().__init__(secret)
         self._name = auth.name
-        self._secret = secret
+        self._forms = {secret, quote(secret, safe=""), quote_plus(secret)}
 
     def sign(self, request: PreparedRequest) -> None:
         """Add the parameter."""
@@ -90,7 +87,7 @@ class QueryKey(Signer):
     def clean_body(self, body: bytes) -> bytes:
         """Hide the value where it follows the parameter's name."""
         for form in self._forms:
-            body = body.replace(f"{self._name}={form}".encode(), f"{self._name}={HIDDEN}".encode())
+            body = body.replace(f"{self._name}={form}".encode(), f"{self._name}={MASK}".encode())
         return body
 
 
@@ -98,10 +95,10 @@ class ClientCredentials(Signer):
     """OAuth2 client credentials (RFC 6749, section 4.4): one token for all threads, fetched anew when refused."""
 
     def __init__(self, secret: str, fetch_token: Callable[[], str]) -> None:
+        self._token = ""
         super().__init__(secret)
         self._fetch_token = fetch_token
         self._lock = threading.Lock()
-        self._token = ""
         self._generation = 0
 
     @property
@@ -123,9 +120,8 @@ class ClientCredentials(Signer):
                 self._token = ""
         return True
 
-    def clean(self, text: str) -> str:
-        """Hide the token too."""
-        return super().clean(text).replace(self._token or HIDDEN, HIDDEN)
+    def _secrets(self) -> list[str]:
+        return [secret for secret in (self._secret, self._token) if secret]
 
 
 class TokenEndpoint:
@@ -137,7 +133,7 @@ class TokenEndpoint:
         self._secret = secret
         self._now = clock.now
         where = f"source {spec.name}: token_url"
-        self._transport = Transport(spec.auth.token_url, where, spec, clock, lambda text: text.replace(secret, HIDDEN))
+        self._transport = Transport(spec.auth.token_url, where, spec, clock, Redactor(lambda: [secret]))
         self._limit = spec.max_page_bytes
 
     def fetch(self) -> str:
