@@ -1,0 +1,96 @@
+"""What commands return: plain values that `entrypoints.output` prints and Python callers read. Times are UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Status(StrEnum):
+    """How a run stands; the same words in results, logs and the control tables."""
+
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    """There was nothing to do, and nothing was published."""
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """What one run did to one table; `strategy` is the compiler's word for how (skip, diff, keyed, …)."""
+
+    name: str
+    strategy: str
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """One load a run landed: its number in the stream's chain, its rows, the requests its source was asked."""
+
+    stream: str
+    seq: int
+    rows: int
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run of one warehouse. `notes` are what a person should know of it, one line each."""
+
+    run_id: str
+    warehouse: str
+    status: Status
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    tables: list[TableResult] = field(default_factory=list)
+    loads: list[LoadResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TableDifference:
+    """One table compared with its rebuild: rows of the one that the other does not have (EXCEPT ALL)."""
+
+    name: str
+    rows: int
+    only_published: int
+    only_rebuilt: int
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """All tables of one warehouse compared with what a rebuild from raw gives."""
+
+    warehouse: str
+    tables: list[TableDifference]
+    duration_ms: int = 0
+
+    @property
+    def equal(self) -> bool:
+        """Whether the rebuild gives exactly what is published."""
+        return not any(table.only_published or table.only_rebuilt for table in self.tables)
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One answer, read once: either row by row or as an Arrow table."""
+
+    columns: Sequence[str]
+    rows: Iterator[tuple[Any, ...]]
+    to_arrow: Callable[[], pa.Table] = field(repr=False)
+
+    def arrow(self) -> pa.Table:
+        """Return the rows not yet read."""
+        return self.to_arrow()
