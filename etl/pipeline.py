@@ -1,0 +1,351 @@
+"""A run: lease, loads, branch, build, checks, one publish; and what is left when one of them fails.
+
+Whatever fails, published tables stay as they were and the next run repairs by itself: loads are a chain, the branch is
+thrown away (or kept for looking, when a check failed), and the run's row is written to `etl_runs` in a publish of its
+own. Every publish changes `etl_runs`, so of two runs that overlap only one can publish (the fence); a dead run's FAILED
+row is published before the next run cuts its branch, so a run that was only frozen cannot publish later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from starberg.storage.lease import Lease, hold
+
+from starberg.engines.base import Engine
+from starberg.etl.build import Build, BuildOptions, BuildResult
+from starberg.etl.compile import lookups
+from starberg.etl.control import TABLES, ControlTables, RunRow, state_row
+from starberg.etl.model import Warehouse
+from starberg.etl.quality import Check, CheckResult, invariants, own_checks, run_check
+from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
+from starberg.etl.row_delta import RowDelta
+from starberg.storage.branches import Branch, Catalog
+from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Manifest
+from starberg.utils.clock import Clock
+from starberg.utils.errors import CheckFailed, Conflict, QuotaSpent, StarbergError
+
+log = logging.getLogger(__name__)
+
+Ingest = Callable[[str], Iterator[LoadResult]]
+"""Ingests a warehouse's streams under a run id; each load it yields is committed."""
+
+_LOG_TRIES = 5
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run does. `wait_s` is how long it waits for another run of the warehouse."""
+
+    command: str = "run"
+    etl: bool = True
+    build: BuildOptions = field(default_factory=BuildOptions)
+    wait_s: float = 600.0
+
+
+@dataclass
+class _Progress:
+    """What one run has done so far; becomes its row in etl_runs."""
+
+    run_id: str
+    started_at: datetime
+    started: float
+    stages: dict[str, float] = field(default_factory=dict)
+    loads: list[LoadResult] = field(default_factory=list)
+    tables: Sequence[TableResult] = ()
+    notes: list[str] = field(default_factory=list)
+    bytes_from_sources: int = 0
+
+
+class Pipeline:
+    """Runs one warehouse."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        *,
+        catalog: Catalog,
+        store: ObjectStore,
+        open_engine: Callable[[], Engine],
+        scratch: Path,
+        clock: Clock,
+    ) -> None:
+        self._warehouse = warehouse
+        self._catalog = catalog
+        self._store = store
+        self._open_engine = open_engine
+        self._scratch = scratch
+        self._clock = clock
+
+    def run(self, options: RunOptions, ingest: Ingest | None = None) -> RunResult:
+        """Ingest (if given), build, check and publish; return what was done.
+
+        Raises Busy (another run holds the warehouse), Conflict (another run published first), CheckFailed,
+        GuardStopped, and what the source raises; a spent quota is raised after what was fetched is published.
+        """
+        progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
+        with self._leased(progress.run_id, options.wait_s):
+            try:
+                spent = self._ingest(progress, ingest) if ingest else None
+                status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
+            except BaseException as error:
+                self._failed(progress, options.command, error)
+                raise
+        if spent:
+            raise spent
+        return self._result(progress, status)
+
+    def verify(self, wait_s: float) -> VerifyResult:
+        """Rebuild every table from raw on a branch that is never published, and compare with what is published."""
+        run_id = new_run_id(self._clock)
+        started = self._clock.monotonic()
+        with self._leased(run_id, wait_s), self._session(run_id) as (branch, engine, tables):
+            control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
+            options = BuildOptions(rebuild="*", verify=True)
+            result = self._build(run_id, engine, tables, options).run(control.build_states(), control.published_loads())
+            self._catalog.drop_branch(branch)
+        duration_ms = round((self._clock.monotonic() - started) * 1000)
+        return VerifyResult(self._warehouse.name, result.differences, duration_ms)
+
+    def _ingest(self, progress: _Progress, ingest: Ingest) -> QuotaSpent | None:
+        """Land loads; a spent quota ends it early and is returned, to be raised once the rest is published."""
+        with self._stage(progress, "ingest"):
+            try:
+                progress.loads.extend(self._told(ingest(progress.run_id)))
+            except QuotaSpent as spent:
+                progress.notes.append(str(spent))
+                return spent
+        return None
+
+    def _told(self, loads: Iterator[LoadResult]) -> Iterator[LoadResult]:
+        for load in loads:
+            log.info("landed", extra={"stream": load.stream, "load": load.seq, "rows": load.rows})
+            yield load
+
+    def _build_and_publish(self, progress: _Progress, options: RunOptions) -> Status:
+        with self._session(progress.run_id) as (branch, engine, tables):
+            control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
+            before = dict(tables.pointers)
+            with self._stage(progress, "build"):
+                build = self._build(progress.run_id, engine, tables, options.build)
+                result = build.run(control.build_states(), control.published_loads())
+            progress.tables, progress.notes = result.tables, progress.notes + result.notes
+            moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
+            with self._stage(progress, "check"):
+                checks = self._check(engine, moved)
+            self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
+            status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
+            self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
+            with self._stage(progress, "publish"):
+                self._catalog.publish(branch, f"{options.command} {self._warehouse.name} {progress.run_id}")
+                if moved:
+                    self._catalog.tag(f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}")
+            self._catalog.drop_branch(branch)
+            return status
+
+    def _build(self, run_id: str, engine: Engine, tables: BranchTables, options: BuildOptions) -> Build:
+        return Build(self._warehouse, engine, tables, self._store, run_id, self._scratch, self._clock, options)
+
+    @contextmanager
+    def _session(self, run_id: str) -> Iterator[tuple[Branch, Engine, BranchTables]]:
+        """Cut the run's branch and open an engine over it. A branch whose run failed goes, but for a failed check's."""
+        branch = self._catalog.create_branch(run_id, self._warehouse.name)
+        pointers = {
+            name: location
+            for name, location in self._catalog.state(branch.name).tables.items()
+            if name.startswith(f"{self._warehouse.name}.")
+        }
+        engine = self._open_engine()
+        try:
+            engine.attach(pointers)
+            yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
+        except CheckFailed:
+            raise
+        except StarbergError:
+            self._catalog.drop_branch(branch)
+            raise
+        finally:
+            engine.close()
+
+    def _check(self, engine: Engine, moved: set[str]) -> list[CheckResult]:
+        """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks."""
+        checks: list[Check] = []
+        for table in self._warehouse.tables.values():
+            related = {
+                table.id,
+                *(f"{table.warehouse}.{k.dimension}" for k in getattr(table.header, "keys", {}).values()),
+            }
+            if related & moved:
+                checks += invariants(table, self._warehouse)
+        if moved:
+            checks += own_checks(self._warehouse)
+        results = [run_check(engine, check) for check in checks]
+        for result in results:
+            if result.status == "warned":
+                log.warning("check %s: %d rows", result.check.name, result.failures)
+        return results
+
+    def _record(
+        self,
+        control: ControlTables,
+        delta: RowDelta,
+        progress: _Progress,
+        options: RunOptions,
+        result: BuildResult,
+        checks: Sequence[CheckResult],
+    ) -> None:
+        """Write what the run learned to the control tables on the branch; CheckFailed if a check failed."""
+        now = self._clock.now()
+        control.write(delta, "data_quality_results", [_check_row(progress.run_id, now, check) for check in checks])
+        failed = [check for check in checks if check.status == "failed"]
+        if failed:
+            first = failed[0]
+            raise CheckFailed(
+                f"{len(failed)} of {len(checks)} checks failed, the first: {first.check.name} of {first.check.table}, "
+                f"{first.failures} rows such as {first.sample[:200]}",
+                hint="Nothing was published; look at the tables with "
+                f'`starberg query --at {progress.run_id} --warehouse {self._warehouse.name} "..."`.',
+            )
+        control.write(delta, "etl_tables", [state_row(name, state) for name, state in result.states.items()])
+        marks = [_mark_row(table, manifest, now) for table, manifest in result.marks.items()]
+        control.write(delta, "high_water_mark", marks)
+        kinds = {table.name: table.kind.value for table in self._warehouse.tables.values()}
+        ran = [table for table in result.tables if table.strategy != "skip"]
+        rows = [{"run_id": progress.run_id, "table_name": t.name, "kind": kinds[t.name], **asdict(t)} for t in ran]
+        control.write(delta, "etl_table_runs", rows)
+
+    def _log_row(
+        self, control: ControlTables, delta: RowDelta, progress: _Progress, command: str, status: Status, error: str
+    ) -> None:
+        control.write(delta, "etl_runs", [asdict(self._row(progress, command, status, error))])
+
+    def _row(self, progress: _Progress, command: str, status: Status, error: str) -> RunRow:
+        ended_at, counters = self._clock.now(), self._store.counters
+        return RunRow(
+            run_id=progress.run_id,
+            warehouse=self._warehouse.name,
+            command=command,
+            status=status.value,
+            started_at=progress.started_at,
+            ended_at=ended_at,
+            duration_ms=round((self._clock.monotonic() - progress.started) * 1000),
+            error_message=error or None,
+            rows_inserted=sum(t.rows_inserted for t in progress.tables),
+            rows_updated=sum(t.rows_updated for t in progress.tables),
+            rows_deleted=sum(t.rows_deleted for t in progress.tables),
+            requests=sum(load.requests for load in progress.loads),
+            store_requests=counters.requests,
+            bytes_read=counters.bytes_read,
+            bytes_written=counters.bytes_written,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            seconds_by_stage=json.dumps({stage: round(s, 3) for stage, s in progress.stages.items()}),
+            notes=json.dumps(progress.notes, ensure_ascii=False),
+        )
+
+    def _failed(self, progress: _Progress, command: str, error: BaseException) -> None:
+        """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more."""
+        message = str(error) if isinstance(error, StarbergError) else f"{type(error).__name__}: {error}"
+        try:
+            self._publish_row(self._row(progress, command, Status.FAILED, message))
+        except StarbergError as second:
+            log.warning("the failed run could not be recorded: %s", second)
+
+    def _publish_row(self, row: RunRow) -> None:
+        """Publish one row of etl_runs by itself, on a branch of its own."""
+        for attempt in range(_LOG_TRIES):
+            log_id = f"{row.run_id}-log{attempt or ''}"
+            with self._session(log_id) as (branch, engine, tables):
+                control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
+                control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                try:
+                    self._catalog.publish(branch, f"log {row.run_id}")
+                except Conflict:
+                    continue
+                finally:
+                    self._catalog.drop_branch(branch)
+            return
+        raise Conflict(f"etl_runs of {self._warehouse.name} changed at every try to record {row.run_id}")
+
+    @contextmanager
+    def _leased(self, run_id: str, wait_s: float) -> Iterator[None]:
+        """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published."""
+        with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim):
+            yield
+
+    def _reclaim(self, dead: Lease) -> None:
+        if self._catalog.published(dead.run_id) is None:
+            now = self._clock.now()
+            duration_ms = round((now - dead.acquired_at).total_seconds() * 1000)
+            message = f"the run ended without a word (process {dead.pid} on {dead.host})"
+            started = RunRow(
+                dead.run_id, self._warehouse.name, "run", Status.FAILED, dead.acquired_at, now, duration_ms
+            )
+            self._publish_row(replace(started, error_message=message))
+        for branch in self._catalog.branches(self._warehouse.name):
+            if branch.run_id == dead.run_id:
+                self._catalog.drop_branch(branch)
+
+    @contextmanager
+    def _stage(self, progress: _Progress, name: str) -> Iterator[None]:
+        started = self._clock.monotonic()
+        log.info("stage %s", name, extra={"run_id": progress.run_id, "warehouse": self._warehouse.name})
+        try:
+            yield
+        finally:
+            progress.stages[name] = self._clock.monotonic() - started
+
+    def _result(self, progress: _Progress, status: Status) -> RunResult:
+        return RunResult(
+            run_id=progress.run_id,
+            warehouse=self._warehouse.name,
+            status=status,
+            started_at=progress.started_at,
+            ended_at=self._clock.now(),
+            duration_ms=round((self._clock.monotonic() - progress.started) * 1000),
+            tables=list(progress.tables),
+            loads=progress.loads,
+            notes=progress.notes,
+        )
+
+
+def new_run_id(clock: Clock) -> str:
+    """Return a run id that sorts by time: `20261121-134455-3f9a2c`."""
+    return f"{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _own_names(warehouse: Warehouse, tables: BranchTables) -> list[str]:
+    return [name for name in TABLES if f"{warehouse.name}.{name}" in tables.pointers]
+
+
+def _check_row(run_id: str, now: datetime, result: CheckResult) -> Mapping[str, object]:
+    return {
+        "run_id": run_id,
+        "check_name": result.check.name,
+        "table_name": result.check.table,
+        "severity": result.check.severity,
+        "status": result.status,
+        "failures": result.failures,
+        "sample": result.sample,
+        "checked_at": now,
+    }
+
+
+def _mark_row(table: str, manifest: Manifest, now: datetime) -> Mapping[str, object]:
+    return {
+        "table_name": table,
+        "source": manifest.source,
+        "stream": manifest.stream,
+        "high_water_mark": json.dumps(dict(manifest.cursor), sort_keys=True, default=str),
+        "load_seq": manifest.seq,
+        "last_updated": now,
+    }
