@@ -197,7 +197,7 @@ class S3Store:
 
     def _read_once(self, key: str, use: Callable[[StreamingBody], T]) -> T:
         with self._asking("read", key) as s3:
-            body = s3.get_object(Bucket=self._bucket, Key=self._name(key), ChecksumMode="ENABLED")["Body"]
+            body = s3.get_object(Bucket=self._bucket, Key=self._name(key))["Body"]
         try:
             with self._asking("read", key), closing(body):
                 return use(body)
