@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from sqlglot import ErrorLevel, exp
+from sqlglot import ErrorLevel, Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokenizer_core import Token, TokenType
 
 from starberg.utils.sql import quote_name
 
@@ -54,7 +53,7 @@ class Body:
 
     @cached_property
     def reads(self) -> Mapping[str, exp.Table]:
-        """The tables read, by lower-case name (`table` or `warehouse.table`), with where each is first named."""
+        """The tables read, in order: name as written (`table`, `warehouse.table`) and where it is first named."""
         found: dict[str, exp.Table] = {}
         for table in self.query.find_all(exp.Table):
             if isinstance(table.this, exp.Identifier) and cte_of(table) is None:
@@ -67,16 +66,20 @@ class Body:
         select = first_select(self.query)
         return select.expressions if select is not None else []
 
-    def position(self, node: exp.Expr) -> tuple[int, int]:
-        """Return line and column of a node: of the first thing in it that has a place, else of what it stands in."""
+    def start(self, node: exp.Expr) -> int:
+        """Return where a node starts in the text: the first thing in it that has a place, else what it stands in."""
         here: exp.Expr | None = node
         while here is not None:
             starts = [part.meta["start"] for part in here.walk() if "start" in part.meta]
             if starts:
-                start = min(starts)
-                return self.text.count("\n", 0, start) + 1, start - self.text.rfind("\n", 0, start)
+                return int(min(starts))
             here = here.parent
-        return self.first_line, 1
+        return self.tokens[0].start
+
+    def position(self, node: exp.Expr) -> tuple[int, int]:
+        """Return the line and column a node starts at."""
+        start = self.start(node)
+        return self.text.count("\n", 0, start) + 1, start - self.text.rfind("\n", 0, start)
 
     def problem(self, node: exp.Expr, message: str, hint: str = "") -> SqlProblem:
         """Return a problem at a node."""
@@ -135,8 +138,8 @@ def _one_statement(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def table_name(table: exp.Table) -> str:
-    """Return a table's name as read, in lower case."""
-    return ".".join(part.name for part in table.parts).lower()
+    """Return a table's name as written."""
+    return ".".join(part.name for part in table.parts)
 
 
 def first_select(query: exp.Expr | None) -> exp.Select | None:
@@ -166,23 +169,28 @@ def cte_of(table: exp.Table) -> exp.CTE | None:
     return None
 
 
-def fingerprint_parts(select: str, header: str) -> dict[str, str]:
-    """Return what defines a table: its columns' expressions by name, and all the rest under the empty name.
+def output_name(projection: exp.Expr) -> str:
+    """Return the name a projection has been given, or nothing."""
+    if isinstance(projection, exp.Dot):
+        return str(projection.expression.name)
+    return projection.name if isinstance(projection, exp.Column) else projection.alias
 
-    Remarks, line breaks and the case of words do not matter. The rest is the SQL without the select list, and the
-    header as JSON.
+
+def fingerprint_parts(select: str, header: str) -> dict[str, str]:
+    """Return what defines a table: the SQL of each column by name, and under the empty name all the rest and the header.
+
+    Remarks, line breaks and the case of words do not matter. A UNION's columns are told by the rest alone.
     """
     body = parse_body(select)
     place = select_list(body)
     if place is None:
         return {"": f"{_normal(body.tokens)} {header}"}
     start, end = place
-    rest = f"{_normal(body.tokens[:start])} {_normal(body.tokens[end:])} {header}"
     parts: dict[str, str] = {}
     for projection, tokens in zip(body.projections, _split(body.tokens[start:end]), strict=True):
         expression = _normal(tokens)
-        parts[projection.alias_or_name if star_of(projection) is None else expression] = expression
-    return parts | {"": rest}
+        parts[output_name(projection) if star_of(projection) is None else expression] = expression
+    return parts | {"": f"{_normal(body.tokens[:start])} {_normal(body.tokens[end:])} {header}"}
 
 
 def _normal(tokens: Sequence[Token]) -> str:

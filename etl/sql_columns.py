@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from starberg.etl.sql_body import Body, SqlProblem, cte_of, first_select, select_list, star_of, table_name
+from starberg.etl.sql_body import Body, SqlProblem, cte_of, first_select, output_name, select_list, star_of, table_name
 from starberg.utils.sql import quote_name
 
 
@@ -46,7 +46,7 @@ class Columns:
 UNKNOWN = Columns(complete=False)
 
 ColumnsOf = Callable[[str], Columns]
-"""Returns the columns of a table by its lower-case name as read."""
+"""Returns the columns of a table by its name as read."""
 
 Relations = Sequence[tuple[str, Columns]]
 """What stands in FROM and JOIN, in order: lower-case alias and columns."""
@@ -95,11 +95,11 @@ def with_columns(body: Body, names: Sequence[str]) -> str:
     place, source = select_list(body), _driver(body.query)
     if not names or place is None or source is None:
         return body.select
-    _, end = place
-    at = body.tokens[end].start
+    last = body.tokens[place[1] - 1]
+    comma = " " if last.text == "," else ", "
     added = ", ".join(f"{quote_name(source.alias_or_name)}.{quote_name(name)}" for name in names)
-    comma = "" if body.tokens[end - 1].text == "," else ", "
-    return f"{body.text[body.tokens[0].start : at]}{comma}{added} {body.text[at : body.tokens[-1].end + 1]}"
+    cut = last.end + 1 - body.tokens[0].start
+    return body.select[:cut] + comma + added + body.select[cut:]
 
 
 def _aggregates(select: exp.Select) -> Iterator[exp.Expr]:
@@ -128,7 +128,7 @@ def _relation(source: exp.Expr, columns_of: ColumnsOf) -> Columns:
     cte = cte_of(source)
     if cte is None:
         return columns_of(table_name(source))
-    if cte.parent.args.get("recursive") or cte.args["alias"].columns:
+    if cte.parent is None or cte.parent.args.get("recursive") or cte.args["alias"].columns:
         return UNKNOWN
     return _outputs(cte.this, columns_of)
 
@@ -144,7 +144,7 @@ def _outputs(query: exp.Expr, columns_of: ColumnsOf) -> Columns:
     complete = True
     for projection in select.expressions:
         if star_of(projection) is None:
-            outputs = [Output(projection.alias_or_name, _origin(projection.unalias(), relations))]
+            outputs = [Output(output_name(projection), _origin(projection.unalias(), relations))]
         else:
             outputs, known = _star(projection, relations)
             complete = complete and known

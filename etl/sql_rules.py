@@ -1,0 +1,111 @@
+"""What a SELECT must be by its kind, and what the engine asks of a table's SELECT.
+
+Staging is its stream row by row; dimensions, bridges and facts say their columns one by one; nothing is named as the
+engine names its own columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from sqlglot import exp
+
+from starberg.etl.model import BridgeHeader, DimensionHeader, FactHeader, Header, Kind
+from starberg.etl.sql_body import Body, SqlProblem, output_name, star_of, table_name
+from starberg.etl.sql_refused import called_name, refused
+
+_MORE_AGGREGATES = {"arbitrary", "entropy", "favg", "fsum", "geomean", "histogram", "kahan_sum", "product", "sumkahan"}
+"""DuckDB's aggregates that sqlglot does not know as such."""
+
+BOOKKEEPING = ("_load_id", "_run_id", "_deleted_at")
+"""Columns the engine adds to tables."""
+
+_PARTITION = re.compile(r"^(?:(?:year|month|day|hour)\((\w+)\)|(\w+))$")
+
+
+def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") -> Iterator[SqlProblem]:
+    """Yield what is wrong with a SELECT of a kind, as far as its own file tells."""
+    yield from refused(body)
+    if kind is Kind.STAGING:
+        yield from _not_row_wise(body)
+    if kind in (Kind.DIMENSION, Kind.BRIDGE, Kind.FACT):
+        yield from _stars(body)
+    if kind is not Kind.CHECK:
+        yield from _names(body, reserved_columns(kind, header, surrogate_key))
+
+
+def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dict[str, str]:
+    """Return the columns a SELECT of a kind may not yield, with what they are."""
+    found = dict.fromkeys(BOOKKEEPING, "the engine's own") if kind is not Kind.CHECK else {}
+    if isinstance(header, DimensionHeader):
+        found |= {surrogate_key: "the surrogate key, which the engine adds"} if surrogate_key else {}
+        found |= dict.fromkeys(("is_inferred", "is_deleted"), "the engine's own in a dimension")
+    if isinstance(header, FactHeader | BridgeHeader):
+        found |= dict.fromkeys(header.keys, "a lookup's key, which the engine adds")
+    if isinstance(header, FactHeader) and header.deletes == "mark":
+        found |= dict.fromkeys(("is_deleted", "deleted_at"), "the engine's own with `deletes: mark`")
+    if isinstance(header, BridgeHeader) and header.weight == "equal":
+        found["weight"] = "the engine's own with `weight: equal`"
+    return found
+
+
+def partition_columns(partition: Sequence[str]) -> list[str]:
+    """Return the columns a table is partitioned by; ValueError says what a partition may be."""
+    matches = [(text, _PARTITION.match(text.replace(" ", ""))) for text in partition]
+    for text, match in matches:
+        if match is None:
+            raise ValueError(f"{text!r} is not a column or year|month|day|hour(column)")
+    return [match[1] or match[2] for _, match in matches if match is not None]
+
+
+def _not_row_wise(body: Body) -> Iterator[SqlProblem]:
+    shapes: list[tuple[tuple[type[exp.Expr], ...], str]] = [
+        ((exp.Join, exp.Lateral), "a join"),
+        ((exp.Window,), "a window function"),
+        ((exp.AggFunc, exp.Group, exp.Having), "an aggregate"),
+        ((exp.Distinct,), "DISTINCT"),
+        ((exp.SetOperation,), "a UNION"),
+        ((exp.With, exp.Subquery, exp.Exists), "WITH or a subquery"),
+        ((exp.Explode, exp.Unnest), "unnest()"),
+        ((exp.Order, exp.Limit, exp.Offset, exp.Fetch, exp.Qualify), "ORDER BY, LIMIT or QUALIFY"),
+    ]
+    hint = "Staging is its stream row by row; do this in a dimension, bridge, fact or mart."
+    told: set[str] = set()
+    for node in body.query.walk():
+        what = next((what for types, what in shapes if isinstance(node, types)), "")
+        what = "an aggregate" if called_name(node) in _MORE_AGGREGATES else what
+        if what and what not in told:
+            told.add(what)
+            yield body.problem(node, f"{what} in staging", hint)
+    if told:
+        return
+    tables = list(body.reads.values())
+    if len(tables) != 1:
+        yield SqlProblem("staging reads exactly one stream", hint="Write FROM stream.", line=body.first_line, column=1)
+    elif len(tables[0].parts) > 1:
+        hint = f"Write FROM {tables[0].name}, and `stream: {table_name(tables[0])}` in the header."
+        yield body.problem(tables[0], "a stream is read by its own name", hint)
+
+
+def _stars(body: Body) -> Iterator[SqlProblem]:
+    for projection in body.projections:
+        if star_of(projection) is not None:
+            yield body.problem(projection, "* hides what the table holds", "List the columns.")
+
+
+def _names(body: Body, reserved: dict[str, str]) -> Iterator[SqlProblem]:
+    told: set[str] = set()
+    for projection in body.projections:
+        name = output_name(projection).lower()
+        if star_of(projection) is not None:
+            continue
+        if not name:
+            yield body.problem(projection, "a column has no name", "Add AS name.")
+        elif name in told:
+            yield body.problem(projection, f"two columns are named {name!r}", "Name one of them AS another.")
+        elif name in reserved:
+            yield body.problem(
+                projection, f"column {name!r} is {reserved[name]}", "Leave it out, or name it AS another."
+            )
+        told.add(name)

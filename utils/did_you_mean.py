@@ -1,0 +1,19 @@
+"""The hint for a name that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint naming the closest known name, or else all of them; empty if none are known.
+
+    >>> did_you_mean("grian", ["grain", "keys"])
+    "Did you mean 'grain'?"
+    """
+    names = sorted(set(known))
+    close = get_close_matches(word.lower(), names, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(names)}." if names else ""
