@@ -89,11 +89,11 @@ class DuckDBEngine:
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """See `Engine.run`."""
-        self._execute(sql, parameters)
+        self.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Engine.rows`."""
-        return self._execute(sql, parameters).fetchall()
+        return self.execute(sql, parameters).fetchall()
 
     def columns(self, select: str) -> list[SqlColumn]:
         """See `Engine.columns`."""
@@ -126,7 +126,8 @@ class DuckDBEngine:
         self.connection.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def _execute(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        """Execute a statement and return DuckDB's cursor; its errors become ours."""
         import duckdb
 
         try:

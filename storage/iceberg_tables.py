@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from pyiceberg.table.update import (
     update_table_metadata,
 )
 from pyiceberg.typedef import Record
-from starberg.storage.store_io import StoreIO
 
 from starberg.storage.branches import Branch, Catalog, Move, TableIds
 from starberg.storage.iceberg_schemas import (
@@ -41,6 +41,7 @@ from starberg.storage.iceberg_schemas import (
 )
 from starberg.storage.iceberg_writer import SnapshotWriter, WrittenFile
 from starberg.storage.object_store import ObjectStore
+from starberg.storage.store_io import StoreIO
 from starberg.utils.errors import LakeError
 
 _TABLE_PROPERTIES = {
@@ -67,6 +68,20 @@ class IcebergTable:
     def spec(self) -> PartitionSpec:
         """The partition spec new files are written with."""
         return self.metadata.spec()
+
+    def facts(self) -> dict[str, Any]:
+        """Return rows, data files, bytes, the share of rows deleted by position, and the last change (UTC)."""
+        snapshot = self.metadata.current_snapshot()
+        summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        stored, deleted = int(summary.get("total-records", 0)), int(summary.get("total-position-deletes", 0))
+        changed_ms = snapshot.timestamp_ms if snapshot else self.metadata.last_updated_ms
+        return {
+            "rows": stored - deleted,
+            "files": int(summary.get("total-data-files", 0)),
+            "bytes": int(summary.get("total-files-size", 0)),
+            "delete_ratio": round(deleted / stored, 4) if stored else 0.0,
+            "changed_at": datetime.fromtimestamp(changed_ms / 1000, UTC),
+        }
 
     def field_ids(self) -> Mapping[str, Any]:
         """Field ids for a Parquet writer, see `parquet_field_ids`."""

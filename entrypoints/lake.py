@@ -1,0 +1,205 @@
+"""A lake: what the command line and the Python API both call. Commands return values and never print."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.build import BuildOptions
+from starberg.etl.model import Table, Warehouse
+from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
+from starberg.storage.branches import MAIN, Catalog, State
+from starberg.storage.object_store import ObjectStore
+from starberg.utils.clock import Clock
+from starberg.utils.errors import UsageError
+from starberg.utils.sql import quote_name
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from starberg.etl.pipeline import Pipeline
+    from starberg.ingestion.ingest_pipeline import Ingestion
+
+
+@dataclass(frozen=True)
+class Lake:
+    """One lake with its warehouses; see `starberg.entrypoints.bootstrap.open_lake`."""
+
+    store: ObjectStore
+    catalog: Catalog
+    warehouses: Mapping[str, Warehouse]
+    open_engine: Callable[[], DuckDBEngine]
+    secret_of: Callable[[str], str | None]
+    clock: Clock
+    home: Path
+
+    def run(
+        self,
+        warehouse: str,
+        *,
+        ingest: bool = True,
+        etl: bool = True,
+        source: str | None = None,
+        full: bool = False,
+        allow_deletes: Sequence[str] = (),
+        rebuild: bool = True,
+        wait_s: float = 600.0,
+    ) -> RunResult:
+        """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
+
+        Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched is
+        published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
+        """
+        declared = self.warehouse(warehouse)
+        if not etl:
+            return self._ingest_only(declared, source, full=full)
+        from starberg.etl.pipeline import RunOptions
+
+        options = RunOptions(
+            command="run" if ingest else "etl",
+            build=BuildOptions(allow_deletes=allow_deletes, stop_on_edit=not rebuild),
+            wait_s=wait_s,
+        )
+        with self._pipeline(declared) as pipeline:
+            return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
+
+    def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
+        """Build tables (default: all) from raw and publish; surrogate keys keep their numbers."""
+        from starberg.etl.pipeline import RunOptions
+
+        declared = self.warehouse(warehouse)
+        unknown = [name for name in tables if name not in declared.tables]
+        if unknown:
+            raise UsageError(f"{warehouse} has no table {unknown[0]}", hint="See `starberg tables`.")
+        options = RunOptions(command="rebuild", build=BuildOptions(rebuild=tables or "*"), wait_s=wait_s)
+        with self._pipeline(declared) as pipeline:
+            return pipeline.run(options)
+
+    def verify(self, warehouse: str, *, wait_s: float = 600.0) -> VerifyResult:
+        """Compare every published table with a rebuild from raw; publishes nothing."""
+        with self._pipeline(self.warehouse(warehouse)) as pipeline:
+            return pipeline.verify(wait_s)
+
+    def connect(self, warehouse: str | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
+        """Return a DuckDB connection with all tables, read-only, as they stood together at one moment.
+
+        `at` is a run id, a tag or a UTC timestamp; unqualified names are looked up in `warehouse`, or in all.
+        """
+        engine = self._reader(self.catalog.state(at or MAIN), warehouse)
+        return engine.connection
+
+    def query(self, sql: str, *, warehouse: str | None = None, at: str | None = None) -> QueryResult:
+        """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous."""
+        from starberg.entrypoints.query import answer
+
+        return answer(self, sql, warehouse, at)
+
+    def tables(self, warehouse: str | None = None) -> list[dict[str, Any]]:
+        """Return every published table with rows, files, bytes, share of deleted rows and time of last change (UTC)."""
+        from starberg.storage.iceberg_tables import read_table
+
+        rows = []
+        for name, location in sorted(self.catalog.state().tables.items()):
+            if warehouse and not name.startswith(f"{warehouse}."):
+                continue
+            facts = read_table(self.store, name, location).facts()
+            rows.append({"table": name, **facts})
+        return rows
+
+    def status(self, warehouse: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the newest runs first, the live ones (from leases) before those that ended."""
+        from starberg.entrypoints.run_status import runs
+
+        return runs(self, warehouse, limit)
+
+    def check(self) -> list[dict[str, Any]]:
+        """Try every service and secret; each answer has `name`, `ok`, `detail` and `hint`."""
+        from starberg.utils.check_services import check_lake
+
+        return check_lake(self)
+
+    def plan(self, warehouse: str) -> list[dict[str, Any]]:
+        """Return what a run would ask of each source; changes nothing."""
+        return self._ingestion(self.warehouse(warehouse)).plan()
+
+    def compile(self, table: str) -> str:
+        """Return the SQL that computes a table (`warehouse.table`), and its strategy as a comment."""
+        from starberg.etl.explain import compiled
+
+        declared = self.table(table)
+        return compiled(declared, self.warehouses[declared.warehouse])
+
+    def explain(self, table: str, key: Sequence[str]) -> dict[str, Any]:
+        """Return a row by its key with its SQL, its raw record, its run and its checks."""
+        from starberg.entrypoints.explain import explain
+
+        return explain(self, self.table(table), key)
+
+    def warehouse(self, name: str) -> Warehouse:
+        """Return a declared warehouse; UsageError lists those there are."""
+        if name not in self.warehouses:
+            raise UsageError(f"no warehouse {name}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
+        return self.warehouses[name]
+
+    def table(self, name: str) -> Table:
+        """Return a declared table by `warehouse.table`, or by a name only one warehouse has."""
+        known = [table for declared in self.warehouses.values() for table in declared.tables.values()]
+        found = [table for table in known if name in (table.id, table.name)]
+        if len(found) != 1:
+            which = f"{len(found)} warehouses have" if found else "no warehouse has"
+            raise UsageError(f"{which} a table {name}", hint="Name it as warehouse.table; see `starberg tables`.")
+        return found[0]
+
+    def _ingest_only(self, declared: Warehouse, source: str | None, *, full: bool) -> RunResult:
+        from starberg.etl.pipeline import new_run_id
+
+        run_id, started_at, started = new_run_id(self.clock), self.clock.now(), self.clock.monotonic()
+        loads = list(self._ingest(declared, source, full=full)(run_id))
+        duration_ms = round((self.clock.monotonic() - started) * 1000)
+        status = Status.SUCCESS if loads else Status.SKIPPED
+        return RunResult(run_id, declared.name, status, started_at, self.clock.now(), duration_ms, loads=loads)
+
+    def _ingest(self, declared: Warehouse, source: str | None, *, full: bool) -> Callable[[str], Iterator[LoadResult]]:
+        def loads(run_id: str) -> Iterator[LoadResult]:
+            for manifest in self._ingestion(declared).run(run_id, source=source, full=full):
+                yield LoadResult(f"{manifest.source}.{manifest.stream}", manifest.seq, manifest.rows, manifest.requests)
+
+        return loads
+
+    def _ingestion(self, declared: Warehouse) -> Ingestion:
+        from starberg.ingestion.ingest_pipeline import Ingestion
+
+        return Ingestion(declared.name, declared.sources, self.store, self.open_engine, self.secret_of, self.clock)
+
+    @contextmanager
+    def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
+        from starberg.etl.pipeline import Pipeline
+
+        with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
+            yield Pipeline(
+                declared,
+                catalog=self.catalog,
+                store=self.store,
+                open_engine=self.open_engine,
+                scratch=Path(scratch),
+                clock=self.clock,
+            )
+
+    def _reader(self, state: State, warehouse: str | None, only: set[str] | None = None) -> DuckDBEngine:
+        """Open an engine over a state; `only` names the tables needed (default: all)."""
+        if warehouse:
+            self.warehouse(warehouse)
+        engine = self.open_engine()
+        wanted = {name: location for name, location in state.tables.items() if only is None or name in only}
+        engine.attach(wanted)
+        schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
+        for schema in schemas:
+            engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
+        if schemas:
+            engine.run("SET search_path = '" + ",".join(schemas) + "'")
+        return engine

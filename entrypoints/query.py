@@ -1,0 +1,66 @@
+"""`starberg query`: one SQL question over one state of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from sqlglot import exp
+
+from starberg.etl.results import QueryResult
+from starberg.storage.branches import MAIN, State
+from starberg.utils.errors import UsageError
+
+if TYPE_CHECKING:
+    from starberg.entrypoints.lake import Lake
+
+_CHUNK = 10_000
+
+
+def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> QueryResult:
+    """Run one or more statements; the last one's rows are the answer.
+
+    Only the tables the SQL names are opened. Raises UsageError for wrong SQL, an unknown table, or a name that several
+    warehouses have.
+    """
+    state = lake.catalog.state(at or MAIN)
+    engine = lake._reader(state, warehouse, only=named_tables(sql, state, warehouse))
+    cursor = engine.execute(sql)
+    columns = [column[0] for column in cursor.description or []]
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        while chunk := cursor.fetchmany(_CHUNK):
+            yield from chunk
+        engine.close()
+
+    return QueryResult(columns, rows(), lambda: cursor.to_arrow_table())
+
+
+def named_tables(sql: str, state: State, warehouse: str | None) -> set[str] | None:
+    """Return the tables a text names, or None (open all) if the text is not plain SQL to us."""
+    try:
+        statements = sqlglot.parse(sql, dialect="duckdb")
+    except sqlglot.ParseError:
+        return None  # DuckDB gives the better error, and knows more SQL.
+    found: set[str] = set()
+    for statement in statements:
+        if statement is None or not isinstance(statement, exp.Query):
+            return None
+        for table in statement.find_all(exp.Table):
+            found |= _resolved(table, state, warehouse)
+    return found
+
+
+def _resolved(table: exp.Table, state: State, warehouse: str | None) -> set[str]:
+    if table.db:
+        name = f"{table.db}.{table.name}".lower()
+        return {name} if name in state.tables else set()
+    candidates = [name for name in state.tables if name.split(".", 1)[1] == table.name.lower()]
+    if warehouse:
+        return {name for name in candidates if name.startswith(f"{warehouse}.")}
+    if len(candidates) > 1:
+        raise UsageError(
+            f"{table.name} is ambiguous", hint=f"Name one: {', '.join(sorted(candidates))}; or --warehouse."
+        )
+    return set(candidates)
