@@ -236,8 +236,16 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve in the foreground; the first line on stdout is the URL."""
-    options = _parser().parse_args(arguments)
+    """Serve in the foreground; the first line on stdout is the URL. Returns an exit code."""
+    try:
+        _serve(_parser().parse_args(arguments))
+    except UsageError as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        return wrong.exit_code
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
     server = RawgServer(
         Catalogue(options.seed, options.games),
         keys=options.key or (SAMPLE_KEY,),
@@ -254,7 +262,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdin.read()
         else:
             threading.Event().wait()
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -66,8 +66,8 @@ def listed(game: Game, cards: Cards) -> str:
     platforms = _platforms(game, cards, '"requirements_en":{},"requirements_ru":null', "null")
     return (
         f'{{{_common(game)},"rating":{game.rating},"esrb_rating":{_ESRB[game.esrb]},"platforms":{platforms},'
-        f'"stores":{_stores(game, cards)},"genres":{_list(map(cards["genres"].__getitem__, game.genres))},'
-        f'"tags":{_list(map(cards["tags"].__getitem__, game.tags))},"short_screenshots":{_screenshots(game)}}}'
+        f'"stores":{_stores(game, cards)},"genres":{_members(game, "genres", cards)},'
+        f'"tags":{_members(game, "tags", cards)},"short_screenshots":{_screenshots(game)}}}'
     )
 
 
@@ -87,22 +87,13 @@ def filtered(game: Game, cards: Cards, score: str | None = None) -> str:
 
 def detailed(game: Game, cards: Cards) -> str:
     """Return the game as /games/{id or slug} shows it."""
-    lists = {
-        "platforms": _platforms(game, cards, '"requirements":{}', "{}"),
-        "stores": _stores(game, cards),
-        **{
-            kind: _list(map(cards[kind].__getitem__, members))
-            for kind, members in (
-                *(("genres", game.genres), ("tags", game.tags)),
-                *(("developers", game.developers), ("publishers", game.publishers)),
-            )
-        },
-    }
     rating = int(game.rating) if game.rating.is_integer() else game.rating
+    platforms = _platforms(game, cards, '"requirements":{}', "{}")
     return (
-        f'{{{_common(game)},"rating":{rating},"esrb_rating":{_ESRB[game.esrb]},'
-        + ",".join(f'"{name}":{text}' for name, text in lists.items())
-        + f",{to_text(_details(game))[1:]}"
+        f'{{{_common(game)},"rating":{rating},"esrb_rating":{_ESRB[game.esrb]},"platforms":{platforms},'
+        f'"stores":{_stores(game, cards)},"genres":{_members(game, "genres", cards)},'
+        f'"tags":{_members(game, "tags", cards)},"developers":{_members(game, "developers", cards)},'
+        f'"publishers":{_members(game, "publishers", cards)},{to_text(_details(game))[1:]}'
     )
 
 
@@ -205,6 +196,10 @@ def _quoted(text: str | None) -> str:
 
 def _list(texts: Iterable[str]) -> str:
     return f"[{','.join(texts)}]"
+
+
+def _members(game: Game, kind: str, cards: Cards) -> str:
+    return _list(map(cards[kind].__getitem__, getattr(game, kind)))
 
 
 def _platforms(game: Game, cards: Cards, keys: str, absent: str) -> str:
