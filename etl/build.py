@@ -17,8 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starberg.etl.sql_rules import fingerprint_parts, key_columns
-
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.compile import dependents_on, lookups, with_relations
@@ -26,6 +24,8 @@ from starberg.etl.control import BuildState
 from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
+from starberg.etl.sql_body import fingerprint_parts, parse_body
+from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.ingestion.columns import json_columns
 from starberg.ingestion.streams import Stream
@@ -135,14 +135,14 @@ class Build:
 
     def _fingerprint(self, table: Table) -> tuple[str, Mapping[str, str]]:
         """Return the declaration's fingerprint, and the SQL of each column for saying what changed."""
-        parts = fingerprint_parts(table)
+        parts = _parts(table)
         basis: list[object] = [COMPILER_VERSION, dict(parts)]
         if table.kind == Kind.STAGING:
             source, stream = self._warehouse.stream_of(table)
             declared = stream.model_dump(include={"key", "columns", "undeclared", "records"}, mode="json")
             basis += [declared, source.timezone]
         if table.kind == Kind.DIMENSION:
-            basis += [dict(fingerprint_parts(other)) for other, _ in dependents_on(self._warehouse, table.name)]
+            basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]
         body = json.dumps(basis, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(body.encode()).hexdigest(), parts
 
@@ -188,7 +188,8 @@ class Build:
             files = [str(path) for path in pool.map(lambda part: chain.fetch(part, self._scratch), parts)]
         pinned = manifests[-1].columns if manifests else {}
         columns = json_columns(stream, pinned)
-        key = dict(zip(stream.key, key_columns(table, stream.key), strict=True))
+        outputs = key_columns(parse_body(table.select), stream.key, lambda _: Columns.of(columns))
+        key = dict(zip(stream.key, outputs, strict=True))
         step = StagingStep(table, files, columns, key, source.timezone, incremental=not anew)
         counts = self._apply_staging(step, stream)
         return (
@@ -311,3 +312,7 @@ class Build:
 
     def _temp(self, name: str, select: str) -> None:
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+
+
+def _parts(table: Table) -> dict[str, str]:
+    return fingerprint_parts(table.select, table.header.model_dump_json())

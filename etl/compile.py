@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import sqlglot
 from sqlglot import exp
 
 from starberg.etl.model import Kind, Lookup, Table, Warehouse
+from starberg.etl.sql_body import Body, output_name, parse_body, star_of, table_name
+from starberg.etl.sql_columns import Columns, driver_columns, with_columns
 from starberg.utils.sql import quote, quote_name
 
 LOAD = "_load_id"
@@ -51,49 +52,38 @@ def over_staging(table: Table, select: str, *, deleted: Sequence[str] = ()) -> s
     return with_relations(relations, select)
 
 
-def source_select(table: Table, lookups: Mapping[str, Lookup]) -> str:
-    """Return a fact's or bridge's SELECT with the columns its lookups read and its lineage added."""
-    parsed = _parsed(table)
-    if not isinstance(parsed, exp.Select):
-        return _outer(table)
-    given = {projection.alias_or_name for projection in parsed.selects}
-    wanted = [column for lookup in lookups.values() for column in lookup.own_columns()]
-    for column in dict.fromkeys(wanted):
-        if column not in given:
-            parsed = parsed.select(exp.column(column, quoted=True))
-    return _with_lineage(table, parsed).sql("duckdb", pretty=True)
+def source_select(table: Table) -> str:
+    """Return a fact's or bridge's SELECT with the columns its lookups read, and its lineage, added."""
+    body = parse_body(table.select)
+    given = {output_name(projection) for projection in body.projections}
+    wanted = [column for lookup in lookups(table).values() for column in lookup.own_columns()]
+    extra = [column for column in dict.fromkeys(wanted) if column not in given]
+    return _with_lineage(table, body, extra)
 
 
 def lineage_select(table: Table) -> str:
     """Return a dimension's SELECT with its lineage added."""
-    parsed = _parsed(table)
-    if not isinstance(parsed, exp.Select):
-        return _outer(table)
-    return _with_lineage(table, parsed).sql("duckdb", pretty=True)
+    return _with_lineage(table, parse_body(table.select), [])
 
 
 def staging_select(table: Table) -> str:
     """Return a staging SELECT that passes the engine's columns of its stream on."""
-    parsed = _parsed(table)
-    assert isinstance(parsed, exp.Select)
-    if not parsed.is_star:
-        alias = driver(parsed)
-        parsed = parsed.select(exp.column(LOAD, alias), exp.column(DELETED_AT, alias))
-    return parsed.sql("duckdb", pretty=True)
+    body = parse_body(table.select)
+    starred = any(star_of(projection) is not None for projection in body.projections)
+    return body.select if starred else with_columns(body, [LOAD, DELETED_AT])
 
 
-def driver(parsed: exp.Query) -> str:
-    """Return the alias of the first relation a SELECT reads, or nothing."""
-    source = parsed.args.get("from_") or parsed.args.get("from")
-    return source.this.alias_or_name if source else ""
+def with_deleted_at(table: Table) -> str:
+    """Return a fact's SELECT as `source_select`, with its driver's time of deletion."""
+    return with_columns(parse_body(source_select(table)), [DELETED_AT])
 
 
-def driver_table(table: Table) -> str:
-    """Return the staging table that drives a SELECT, or nothing if it is not one."""
-    parsed = _parsed(table)
-    source = (parsed.args.get("from_") or parsed.args.get("from")) if isinstance(parsed, exp.Select) else None
-    name = source.this.name if source and isinstance(source.this, exp.Table) else ""
-    return name if name in table.reads else ""
+def driver(table: Table) -> str:
+    """Return the staging table a SELECT's rows are rows of, or nothing where rows cannot tell (groups, unions)."""
+    body = parse_body(table.select)
+    source = body.query.args.get("from_")
+    name = table_name(source.this) if source and isinstance(source.this, exp.Table) else ""
+    return name if name in table.reads and LOAD in driver_columns(body, lambda _: Columns.of([LOAD])) else ""
 
 
 def lookups(table: Table) -> Mapping[str, Lookup]:
@@ -111,25 +101,8 @@ def dependents_on(warehouse: Warehouse, dimension: str) -> list[tuple[Table, Loo
     ]
 
 
-def _parsed(table: Table) -> exp.Query:
-    parsed = sqlglot.parse_one(table.select, dialect="duckdb")
-    assert isinstance(parsed, exp.Query)
-    return parsed
-
-
-def _outer(table: Table) -> str:
-    return f"SELECT *, NULL::BIGINT AS {LOAD} FROM ({table.select})"
-
-
-def _with_lineage(table: Table, parsed: exp.Select) -> exp.Select:
-    """Add the load a row comes from: its driver's, the newest one of a group, or null where rows cannot tell."""
-    known = bool(driver_table(table)) and not parsed.args.get("distinct")
-    load: exp.Expression = exp.column(LOAD, driver(parsed)) if known else exp.cast(exp.null(), "BIGINT")
-    grouped = parsed.args.get("group") or any(_aggregates(projection) for projection in parsed.selects)
-    if known and grouped:
-        load = exp.Max(this=load)
-    return parsed.select(exp.alias_(load, LOAD))
-
-
-def _aggregates(projection: exp.Expr) -> bool:
-    return any(not found.find_ancestor(exp.Window) for found in projection.find_all(exp.AggFunc))
+def _with_lineage(table: Table, body: Body, extra: Sequence[str]) -> str:
+    """Add the load a row comes from: its driver's, or null where a row is not one of its driver's."""
+    if driver(table):
+        return with_columns(body, [*extra, LOAD])
+    return f"SELECT *, NULL::BIGINT AS {LOAD} FROM ({with_columns(body, extra)})"

@@ -85,7 +85,7 @@ def _referenced(key: Sequence[str], references: Sequence[tuple[str, Lookup]]) ->
         pairs = lookup.pairs(list(key))
         listed = ", ".join(f"{quote_name(own)} AS {quote_name(natural)}" for natural, own in pairs)
         present = " AND ".join(f"{quote_name(own)} IS NOT NULL" for _, own in pairs)
-        selects.append(f"SELECT {listed} FROM {relation} WHERE {present}")
+        selects.append(f"SELECT DISTINCT {listed} FROM {relation} WHERE {present}")
     if not selects:
         return f"SELECT {names(list(key))} FROM members WHERE false"
     return " UNION ".join(selects)

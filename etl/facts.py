@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from starberg.etl.compile import DELETED_AT, LOAD, driver_table, lookups, over_staging, source_select
+from starberg.etl.compile import (
+    DELETED_AT,
+    LOAD,
+    driver,
+    lookups,
+    over_staging,
+    source_select,
+    with_deleted_at,
+)
 from starberg.etl.dimensions import date_key, header_of, surrogate_key
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, FactHeader, Lookup, Table, Warehouse
 from starberg.utils.errors import DeclarationError
@@ -21,29 +29,16 @@ def source_rows(table: Table) -> str:
 
     A fact that marks or keeps deleted rows reads its driver with the deleted rows, and gets `_deleted_at`.
     """
-    select = source_select(table, lookups(table))
     if not _keeps_deleted(table):
-        return over_staging(table, select)
-    driven_by = driver_table(table)
+        return over_staging(table, source_select(table))
+    driven_by = driver(table)
     if not driven_by:
         raise DeclarationError(
             f"{table.path}: deletes",
-            "mark and keep need a SELECT whose first table is a staging table",
-            hint="Read the staging table first, or use deletes: remove.",
+            "mark and keep need a SELECT whose rows are rows of its first staging table",
+            hint="Read the staging table first, without GROUP BY or DISTINCT, or use deletes: remove.",
         )
-    return over_staging(table, with_deleted_at(select), deleted=[driven_by])
-
-
-def with_deleted_at(select: str) -> str:
-    """Return a SELECT with its driver's time of deletion added."""
-    import sqlglot
-    from sqlglot import exp
-
-    from starberg.etl.compile import driver
-
-    parsed = sqlglot.parse_one(select, dialect="duckdb")
-    assert isinstance(parsed, exp.Select)
-    return parsed.select(exp.column(DELETED_AT, driver(parsed))).sql("duckdb", pretty=True)
+    return over_staging(table, with_deleted_at(table), deleted=[driven_by])
 
 
 def fact(table: Table, warehouse: Warehouse) -> str:

@@ -16,7 +16,8 @@ from starberg.etl.compile import DELETED_AT, LOAD, RUN, staging_select, with_rel
 from starberg.etl.model import Table
 from starberg.utils.sql import names, quote, quote_name, text
 
-_PLACE = f"{LOAD}, _row"
+_PLACE = f"{{load: {LOAD}, row: _row}}"
+"""Where a record stands in its stream; compares in order of arrival."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ class StagingStep:
         )
         return (
             "WITH p AS (SELECT *, _op = 'U' AND _bad IS NULL AS good, "
-            f"max(({_PLACE})) FILTER (_op = 'U') OVER (PARTITION BY _key) AS last_u "
+            f"max({_PLACE}) FILTER (_op = 'U') OVER (PARTITION BY _key) AS last_u "
             "FROM observed WHERE _key IS NOT NULL), "
-            f"k AS (SELECT _key, max(({_PLACE})) FILTER (good) AS u, "
+            f"k AS (SELECT _key, max({_PLACE}) FILTER (good) AS u, "
             "bool_or(_op = 'U' AND _bad IS NOT NULL) AS has_bad, "
-            f"min(_observed) FILTER (_op = 'D' AND (last_u IS NULL OR ({_PLACE}) > last_u)) AS gone_at "
+            f"min(_observed) FILTER (_op = 'D' AND (last_u IS NULL OR {_PLACE} > last_u)) AS gone_at "
             "FROM p GROUP BY _key) "
-            f"SELECT {keys}, _key, u[1] AS u_load, u[2] AS u_row, has_bad, gone_at FROM k"
+            f"SELECT {keys}, _key, u.load AS u_load, u.row AS u_row, has_bad, gone_at FROM k"
         )
 
     def wanted(self) -> str:
