@@ -70,8 +70,27 @@ def typed(value: str, sql_type: str, timezone: str = "UTC") -> str:
     if kind.this == _D.TIMESTAMPTZ:
         return f"{_within(_instant(value, timezone), 'TIMESTAMP')} AT TIME ZONE 'UTC'"
     if kind.expressions or kind.this in (_D.STRUCT, _D.MAP, _D.ARRAY, _D.LIST):
-        return f"TRY(CAST(CAST({value} AS JSON) AS {target}))"  # TRY_CAST would null the inner value alone.
+        return _nested(value, kind)
     return f"TRY_CAST({value} AS {target})"
+
+
+def _nested(value: str, kind: exp.DataType) -> str:
+    """Type a nested value; keys that are missing or undeclared are no fault, a leaf that cannot be typed is.
+
+    A lenient cast nulls such a leaf silently, so the nulls are compared with those of a cast to text leaves.
+    """
+    texts = kind.copy()
+    for leaf in [part for part in texts.find_all(exp.DataType) if not part.expressions]:
+        leaf.replace(exp.DataType.build("VARCHAR"))
+    found = f"TRY_CAST(TRY_CAST({value} AS JSON) AS {kind.sql('duckdb')})"
+    as_text = f"TRY_CAST(TRY_CAST({value} AS JSON) AS {texts.sql('duckdb')})"
+    again = f"CAST({found} AS {texts.sql('duckdb')})"
+    return f"CASE WHEN {_nulls(as_text)} = {_nulls(again)} THEN {found} END"
+
+
+def _nulls(value: str) -> str:
+    """The shape of a value of text leaves: its JSON without its strings."""
+    return rf"""regexp_replace(to_json({value})::VARCHAR, '"([^"\\]|\\.)*"', '', 'g')"""
 
 
 def _when(value: str, pattern: str, then: str) -> str:
