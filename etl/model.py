@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from starberg.ingestion.streams import Declared, Name, SourceSpec, Stream
 
@@ -118,11 +119,21 @@ class StagingHeader(Declared):
     partition: Columns = []
 
 
+def _day(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError(f"{value!r} is not a day such as 2015-01-31") from None
+
+
+Day = Annotated[str, AfterValidator(_day)]
+
+
 class Calendar(Declared):
     """The range of a generated date dimension, both days inclusive; years in use outside it are added."""
 
-    start: str = Field(default="1900-01-01", alias="from", pattern=r"^\d{4}-\d\d-\d\d$")
-    end: str = Field(default="2099-12-31", alias="to", pattern=r"^\d{4}-\d\d-\d\d$")
+    start: Day = Field(default="1900-01-01", alias="from")
+    end: Day = Field(default="2099-12-31", alias="to")
 
 
 class DimensionHeader(Declared):
@@ -200,7 +211,12 @@ HEADERS: Mapping[Kind, type[Header]] = {
 
 @dataclass(frozen=True)
 class Table:
-    """One declared table or check; `reads` are the tables its SELECT names."""
+    """One declared table or check.
+
+    `select` has the key columns its header needs, also where the file leaves them to the engine; `first_line` is the
+    line of the file it starts at. `reads` are the tables it names, as written: of its own warehouse without, of
+    another with the warehouse's name; a staging table reads its stream, a date dimension `calendar`.
+    """
 
     warehouse: str
     kind: Kind
@@ -215,6 +231,13 @@ class Table:
     def id(self) -> str:
         """The name in the catalog."""
         return f"{self.warehouse}.{self.name}"
+
+    @property
+    def surrogate_key(self) -> str:
+        """A dimension's key column: as its header says, else `dim_store` has `store_key`. Empty for other kinds."""
+        if not isinstance(self.header, DimensionHeader):
+            return ""
+        return self.header.surrogate_key or f"{self.name.split('dim_', 1)[-1]}_key"
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def output_name(projection: exp.Expr) -> str:
 
 
 def fingerprint_parts(select: str, header: str) -> dict[str, str]:
-    """Return what defines a table: the SQL of each column by name, and under the empty name all the rest and the header.
+    """Return what defines a table: the SQL of each column by name; all the rest, and the header, under the empty name.
 
     Remarks, line breaks and the case of words do not matter. A UNION's columns are told by the rest alone.
     """

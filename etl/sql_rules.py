@@ -21,7 +21,7 @@ _MORE_AGGREGATES = {"arbitrary", "entropy", "favg", "fsum", "geomean", "histogra
 BOOKKEEPING = ("_load_id", "_run_id", "_deleted_at")
 """Columns the engine adds to tables."""
 
-_PARTITION = re.compile(r"^(?:(?:year|month|day|hour)\((\w+)\)|(\w+))$")
+_PARTITION = re.compile(r"^(?:(?:identity|year|month|day|hour)\((\w+)\)|(\w+))$")
 
 
 def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") -> Iterator[SqlProblem]:
@@ -52,7 +52,7 @@ def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dic
 
 def partition_columns(partition: Sequence[str]) -> list[str]:
     """Return the columns a table is partitioned by; ValueError says what a partition may be."""
-    matches = [(text, _PARTITION.match(text.replace(" ", ""))) for text in partition]
+    matches = [(text, _PARTITION.match(text.strip())) for text in partition]
     for text, match in matches:
         if match is None:
             raise ValueError(f"{text!r} is not a column or year|month|day|hour(column)")

@@ -19,6 +19,7 @@ from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import DeclarationError
 
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Replace = Callable[[str, Sequence[str]], str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -67,11 +68,12 @@ class _Mistake:
 class YamlFile:
     """A YAML document that knows the line of each of its fields.
 
-    `first_line` is the line of `file` the text starts at. `replace` rewrites scalars before they are typed (a plain
-    `${N:10}` becomes a number); its ValueError is told with the scalar's line, and what it put in is never shown.
+    `first_line` is the line of `file` the text starts at. `replace` rewrites scalars, given with their path, before
+    they are typed (a plain `${N:10}` becomes a number); its ValueError(message[, hint]) is told with the scalar's line,
+    and what it put in is never shown.
     """
 
-    def __init__(self, text: str, file: str, first_line: int = 1, replace: Callable[[str], str] | None = None) -> None:
+    def __init__(self, text: str, file: str, first_line: int = 1, replace: Replace | None = None) -> None:
         self._file = file
         self._first_line = first_line
         self._written: dict[int, str] = {}
@@ -108,9 +110,7 @@ class YamlFile:
         hint = "Indent with spaces." if "\\t" in problem else ""
         return DeclarationError(f"{self._file}:{line + self._first_line}", f"not YAML: {problem}", hint=hint)
 
-    def _visit(
-        self, node: yaml.Node, path: tuple[str, ...], replace: Callable[[str], str] | None, seen: set[int]
-    ) -> None:
+    def _visit(self, node: yaml.Node, path: tuple[str, ...], replace: Replace | None, seen: set[int]) -> None:
         """Refuse keys given twice and rewrite scalars, once per node (anchors make a graph of it)."""
         if id(node) in seen:
             return
@@ -129,9 +129,9 @@ class YamlFile:
         elif replace is not None and isinstance(node, yaml.ScalarNode):
             self._rewrite(node, path, replace)
 
-    def _rewrite(self, node: yaml.ScalarNode, path: tuple[str, ...], replace: Callable[[str], str]) -> None:
+    def _rewrite(self, node: yaml.ScalarNode, path: tuple[str, ...], replace: Replace) -> None:
         try:
-            value = replace(node.value)
+            value = replace(node.value, path)
         except ValueError as error:
             message, hint = (*error.args, "")[:2]
             raise DeclarationError(self._where(self._line(node), path), message, hint=hint) from None
