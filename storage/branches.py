@@ -11,27 +11,41 @@ The rules every implementation keeps (tests/behaviours/test_catalogs.py asks all
 - A branch sees main as it was when the branch was cut, and its own moves; nobody else sees them before publish.
 - `publish` compares, for each table moved on the branch, main's pointer with the one at the cut: any difference raises
   Conflict and changes nothing. Tables the branch did not move may have changed on main meanwhile.
-- `publish` of a run id that was published already changes nothing and returns the first position, so a retry after an
-  unknown outcome is safe. Outcomes are decided by looking at main, never by the class of an exception.
-- States can be looked up by `main`, a branch, a tag, a run id (the state that run published; of an unpublished run, its
-  branch), or a UTC timestamp in ISO 8601 (the state main had then).
+- Every call may be repeated after an unknown outcome: it looks first and does only what is missing. `create_branch`
+  returns the branch there is, `move` counts a pointer that is already at its location as moved, `publish` of a run id
+  that was published changes nothing and returns the first position. Outcomes are decided by looking at the catalog,
+  never by the class of an exception.
+- A branch that was dropped is gone for its run too: `move` and `publish` raise Conflict (the run was reclaimed).
+- `publish` of a branch that moved nothing changes nothing and is not recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
+from starberg.utils.errors import UsageError
+
 MAIN = "main"
+BRANCH_PREFIX = "run/"
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# What Nessie takes as a reference name; a commit hash (hex only) is kept apart from names.
+_TAG = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]|[./](?=[A-Za-z0-9_-])){0,99}")
+_HASH = re.compile(r"[0-9a-f]{16,64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
 class State:
     """One look at a catalog: all tables at one position of one branch.
 
-    `position` orders the publishes of main: a sequence number (SQL) or a commit hash (Nessie).
+    `position` orders the publishes of main: a sequence number (SQL) or a commit hash (Nessie). A branch's state has
+    the position of main at which the branch was cut.
     """
 
     ref: str
@@ -41,7 +55,7 @@ class State:
 
 @dataclass(frozen=True)
 class TableIds:
-    """The ids Nessie keeps beside a metadata location, from the metadata file itself."""
+    """The ids Nessie keeps beside a metadata location, from the metadata file itself (no snapshot: -1)."""
 
     snapshot_id: int
     schema_id: int
@@ -61,22 +75,38 @@ class Move:
 
 @dataclass(frozen=True)
 class Branch:
-    """One run's branch. `name` is `run/<run_id>`; `created_at` is UTC."""
+    """One run's branch, cut at main's position `base`. `created_at` is UTC.
 
-    name: str
+    `warehouse` is empty if its creation was cut off half-way (such a branch has no moves).
+    """
+
     run_id: str
     warehouse: str
     created_at: datetime
+    base: str
+
+    @property
+    def name(self) -> str:
+        """Return `run/<run_id>`."""
+        return BRANCH_PREFIX + self.run_id
 
 
 class Catalog(Protocol):
     """Branches, tags and atomic publish over pointers."""
 
     def state(self, at: str = MAIN) -> State:
-        """Return all tables at `at`; UsageError naming the nearest refs if there is no such state."""
+        """Return all tables at `at`, in one look; UsageError naming the nearest refs if there is no such state.
+
+        `at` is, in this order: `main`, a branch, a tag, a run id (the state that run published; of an unpublished
+        run, its branch), an instant in ISO 8601 (the state main had then; without offset UTC, a date alone is its
+        midnight), or a position of main.
+        """
 
     def create_branch(self, run_id: str, warehouse: str) -> Branch:
-        """Cut `run/<run_id>` from main; only tables of the namespace `warehouse` can be moved on it."""
+        """Cut `run/<run_id>` from main; only tables of the namespace `warehouse` can be moved on it.
+
+        Conflict if the run id was published, or is another warehouse's.
+        """
 
     def move(self, branch: Branch, moves: Sequence[Move]) -> None:
         """Move pointers on a branch in one step; Conflict if a base is not what the branch has."""
@@ -110,3 +140,54 @@ class Catalog(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+
+
+def check_run_id(run_id: str) -> str:
+    """Return the run id; UsageError unless it is letters, digits, `.`, `_`, `-`, at most 100."""
+    if not _RUN_ID.fullmatch(run_id) or ".." in run_id or run_id.endswith("."):
+        raise UsageError(f"{run_id!r} is no run id", hint="use letters, digits, '.', '_', '-'")
+    return run_id
+
+
+def check_warehouse(warehouse: str) -> str:
+    """Return the warehouse; UsageError unless it can be a namespace in every catalog."""
+    if not _NAME.fullmatch(warehouse):
+        raise UsageError(f"{warehouse!r} is no warehouse name", hint="use letters, digits and '_'")
+    return warehouse
+
+
+def check_tag(name: str) -> str:
+    """Return the tag name; UsageError if it could be taken for another kind of reference."""
+    taken = name == MAIN or name.startswith(BRANCH_PREFIX) or _HASH.fullmatch(name)
+    if taken or not _TAG.fullmatch(name):
+        hint = "start with a letter; letters, digits, '.', '_', '-', '/'; not 'main', 'run/…' or a hash"
+        raise UsageError(f"{name!r} cannot be a tag", hint=hint)
+    return name
+
+
+def check_moves(branch: Branch, moves: Sequence[Move]) -> None:
+    """Raise UsageError unless every move is of one table of the branch's warehouse, each table once."""
+    for move in moves:
+        namespace, _, name = move.table.rpartition(".")
+        if namespace != branch.warehouse or not _NAME.fullmatch(name):
+            raise UsageError(f"{move.table!r} cannot be moved on a branch of {branch.warehouse!r}")
+    if len({move.table for move in moves}) != len(moves):
+        raise UsageError(f"a table is moved twice in one step on {branch.name}")
+
+
+def instant(at: str) -> datetime | None:
+    """Read an ISO 8601 instant as UTC (without offset: UTC; a date: its midnight), or return None."""
+    if not re.match(r"\d{4}-\d{2}-\d{2}", at):
+        return None
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def no_such_state(at: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a reference that names no state, with the nearest known ones."""
+    nearest = difflib.get_close_matches(at, [MAIN, *known], n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Give main, a branch, tag, run id or UTC time"
+    return UsageError(f"the catalog has no state {at!r}", hint=hint)
