@@ -1,4 +1,4 @@
-"""The sample's games: one compact record each, made from a seeded random generator, column by column.
+"""The sample's games: one compact record each, made from a seeded random generator.
 
 About 93 % are released in 2015 or later, 4 % are undated (`released: null`, half of them `tba`), the rest are older.
 Popularity (`added`) is log-normal, from 0 to tens of thousands; about 8 % have a metacritic score; many share an
@@ -116,7 +116,7 @@ def make_games(rng: random.Random, count: int, *, ids: Iterator[int], today: dat
     """Make `count` games that exist on `today`; slugs may still collide, `updated` is a stamp before `today`."""
     stamps = _stamps(rng, count, today)
     games = []
-    for game_id, stamp, year in zip(ids, rng.choices(stamps, k=count), _years(rng, count), strict=False):
+    for game_id, updated, year in zip(ids, rng.choices(stamps, k=count), _years(rng, count), strict=False):
         name = title(rng)
         released, platform_year = _released(rng, year, today)
         added = _added(rng)
@@ -127,7 +127,7 @@ def make_games(rng: random.Random, count: int, *, ids: Iterator[int], today: dat
                 name=name,
                 released=released,
                 tba=released is None and rng.random() < 0.5,
-                updated=stamp,
+                updated=updated,
                 added=added,
                 votes=_votes(rng, added),
                 metacritic=rng.randrange(38, 98) if rng.random() < (0.35 if added > 150 else 0.02) else None,
