@@ -69,11 +69,13 @@ def read_json(body: bytes, charset: str = "") -> JsonBody:
     text = _decode(body, charset)
     try:
         data = _DECODER.decode(text)
-    except json.JSONDecodeError as fault:
+        return JsonBody(text, data, clean=_is_readable(text, data))
+    except Malformed:
+        raise
+    except ValueError as fault:
         raise Malformed(str(fault)) from None
     except RecursionError:
         raise Malformed("nested too deeply", lasting=True) from None
-    return JsonBody(text, data, clean=_is_readable(text, data))
 
 
 def _decode(body: bytes, charset: str) -> str:
@@ -104,10 +106,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def at(data: Any, path: str) -> Any:
-    """Return what stands at a dotted path, None if nothing does."""
+def at(data: Any, path: str, absent: Any = None) -> Any:
+    """Return what stands at a dotted path, `absent` if nothing does."""
     for name in filter(None, path.split(".")):
-        data = data.get(name) if isinstance(data, dict) else None
+        if not isinstance(data, dict) or name not in data:
+            return absent
+        data = data[name]
     return data
 
 
@@ -151,14 +155,15 @@ def _stand_in(text: str, record: Any, keys: Sequence[str]) -> str:
     for path in keys:
         value = at(record, path)
         if value is not None and _is_unicode(json.dumps(value, ensure_ascii=False)):
-            _merge(fields, nest(path, value))
+            merge(fields, nest(path, value))
     return json.dumps(fields)
 
 
-def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+def merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add the fields of one object to another, nested objects too."""
     for name, value in other.items():
         if isinstance(into.get(name), dict) and isinstance(value, dict):
-            _merge(into[name], value)
+            merge(into[name], value)
         else:
             into[name] = value
 

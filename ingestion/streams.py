@@ -62,14 +62,16 @@ class Pagination(Declared):
 
 
 class Window(Declared):
-    """A date range the server filters by, so that a large history is fetched in parallel pieces.
+    """A date range the server filters by, so that a large history is read in pieces, several at once.
 
-    `param` gets `format` with {from} and {to} (whole days, both inclusive); pieces are split while the stated total
-    exceeds `ceiling`.
+    Each of `params` is sent with {from} and {to} replaced by whole days, both inclusive; a piece is halved while the
+    total it states exceeds `ceiling`, down to one day.
     """
 
-    param: str
-    format: str = "{from},{to}"
+    params: dict[str, str]
+    column: str = ""
+    """The record's date the server filters by; if given, rows outside a piece stop the reading: the server ignored
+    the filter and would send everything."""
     start: date
     end: date | Literal["today"] = "today"
     """`today` is the day it is in UTC when the extraction starts."""
@@ -102,7 +104,7 @@ class Stream(Declared):
     undeclared: Literal["infer", "ignore"] = "infer"
     volatile: list[str] = []
     options: dict[str, Any] = {}
-    """Settings of a source kind's own (rest: checkpoint_requests; RAWG: scope and windows)."""
+    """Settings of a source kind's own (rest: checkpoint_requests; RAWG: scope and budgets)."""
 
     def path_of(self, name: str) -> str:
         """Return the dotted path a column is read from in a JSON record."""

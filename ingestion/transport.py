@@ -60,6 +60,10 @@ class Reply:
         """Tell whether the same request may be answered later."""
         return self.status >= 500 or self.status in _TRY_LATER
 
+    def absolute(self, link: str) -> str:
+        """Return the URL a link on this page leads to."""
+        return urljoin(self.url, link)
+
     @property
     def next_link(self) -> str:
         """Return the target of `Link: <…>; rel="next"` (RFC 8288), or nothing."""

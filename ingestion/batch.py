@@ -1,0 +1,73 @@
+"""From finished readings to an `Extract`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starberg.ingestion.crawl import Reading
+from starberg.ingestion.http_client import HttpClient
+from starberg.ingestion.source import Cursor, Extract
+from starberg.ingestion.spool import Spool
+from starberg.ingestion.streams import Stream
+from starberg.utils.clock import Clock
+
+
+class Batch:
+    """The readings of one stream that are not handed over yet, and what they cost."""
+
+    def __init__(self, client: HttpClient, stream: Stream, clock: Clock) -> None:
+        self._client = client
+        self._stream = stream
+        self._clock = clock
+        self._key_spools: list[Spool] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._spools: list[Spool] = []
+        self._notes: list[str] = []
+        self._sent = self._client.sent
+        self._read = self._client.bytes_read
+        self._started = self._clock.now()
+        self.empty = True
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests were sent since the last extract."""
+        return self._client.sent - self._sent
+
+    def add(self, reading: Reading) -> None:
+        """Take a finished reading; what did not fit in it becomes a note."""
+        self.empty = False
+        self._spools.append(reading.spool)
+        self._key_spools.append(reading.key_spool)
+        if reading.walk.mismatch:
+            self.note(f"{reading.what}: {reading.walk.mismatch}")
+
+    def note(self, text: str) -> None:
+        """Add a line for the run's log."""
+        self._notes.append(text)
+
+    def hand_over(self, cursor: Cursor, *, whole: bool = False) -> Extract:
+        """Return the records read since the last time."""
+        return self._extract(self._spools, cursor, whole=whole)
+
+    def hand_over_keys(self, cursor: Cursor) -> Extract:
+        """Return the keys of everything read since the start: what is not among them is gone."""
+        return self._extract(self._key_spools, cursor, whole=True, keys_only=True)
+
+    def _extract(self, spools: Sequence[Spool], cursor: Cursor, *, whole: bool, keys_only: bool = False) -> Extract:
+        written = [spool for spool in spools if spool.exists]
+        extract = Extract(
+            spools=tuple(spool.path for spool in written),
+            records_path=self._stream.records,
+            cursor=cursor,
+            observed_at=self._started,
+            whole=whole,
+            keys_only=keys_only,
+            requests=self.requests,
+            bytes_read=self._client.bytes_read - self._read,
+            largest_envelope=max((spool.largest for spool in written), default=0),
+            notes=tuple(self._notes),
+        )
+        self._begin()
+        return extract
