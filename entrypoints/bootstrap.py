@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starberg.etl.project import load_warehouses
-
 import starberg
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.lake import Lake
+from starberg.etl.project import load_warehouses
 from starberg.storage.branches import Catalog
 from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock
@@ -43,6 +42,8 @@ def open_lake(
         secret_of=partial(_secret, settings, environment or {}),
         clock=clock,
         home=settings.home,
+        project=settings.project,
+        reopen=lambda variables: open_lake(settings, clock=clock, environment=variables, wrap=wrap),
     )
 
 

@@ -17,13 +17,17 @@ from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock
 from starberg.utils.errors import UsageError
-from starberg.utils.sql import quote_name
+from starberg.utils.sql import quote_name, text
 
 if TYPE_CHECKING:
     import duckdb
 
     from starberg.etl.pipeline import Pipeline
     from starberg.ingestion.ingest_pipeline import Ingestion
+
+
+Pick = Callable[[State], set[str] | None]
+"""Picks tables of a state by name; None is all."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Lake:
     secret_of: Callable[[str], str | None]
     clock: Clock
     home: Path
+    project: Path | None
+    reopen: Callable[[Mapping[str, str]], Lake]
 
     def run(
         self,
@@ -52,8 +58,8 @@ class Lake:
     ) -> RunResult:
         """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
 
-        Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched is
-        published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
+        Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched
+        is published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
         """
         declared = self.warehouse(warehouse)
         if not etl:
@@ -90,8 +96,7 @@ class Lake:
 
         `at` is a run id, a tag or a UTC timestamp; unqualified names are looked up in `warehouse`, or in all.
         """
-        engine = self._reader(self.catalog.state(at or MAIN), warehouse)
-        return engine.connection
+        return self.reader(warehouse, at).connection
 
     def query(self, sql: str, *, warehouse: str | None = None, at: str | None = None) -> QueryResult:
         """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous."""
@@ -119,7 +124,7 @@ class Lake:
 
     def check(self) -> list[dict[str, Any]]:
         """Try every service and secret; each answer has `name`, `ok`, `detail` and `hint`."""
-        from starberg.utils.check_services import check_lake
+        from starberg.entrypoints.check_services import check_lake
 
         return check_lake(self)
 
@@ -128,17 +133,45 @@ class Lake:
         return self._ingestion(self.warehouse(warehouse)).plan()
 
     def compile(self, table: str) -> str:
-        """Return the SQL that computes a table (`warehouse.table`), and its strategy as a comment."""
-        from starberg.etl.explain import compiled
+        """Return the SQL that computes a table (`warehouse.table`)."""
+        from starberg.etl.explain import Compiler
 
         declared = self.table(table)
-        return compiled(declared, self.warehouses[declared.warehouse])
+        engine = self.open_engine()
+        try:
+            return Compiler(self.warehouses[declared.warehouse], engine).compiled(declared)
+        finally:
+            engine.close()
 
     def explain(self, table: str, key: Sequence[str]) -> dict[str, Any]:
         """Return a row by its key with its SQL, its raw record, its run and its checks."""
         from starberg.entrypoints.explain import explain
 
         return explain(self, self.table(table), key)
+
+    def new(self, kind: str, name: str) -> list[str]:
+        """Write a declaration that runs into the project; return the files written."""
+        from starberg.etl import templates
+
+        project = self.project or Path.cwd()
+        write = {"warehouse": templates.new_warehouse, "dimension": templates.new_dimension, "fact": templates.new_fact}
+        return [str(path) for path in write[kind](project, name)]
+
+    def demo(self, warehouse: str) -> dict[str, Any]:
+        """Run a warehouse on its sample source; return the run, its tables' row counts and its marts' answers."""
+        from starberg.samples.demos import DEMOS
+
+        if warehouse not in DEMOS:
+            raise UsageError(f"there is no demo of {warehouse}", hint=f"There are: {', '.join(DEMOS)}.")
+        demo = DEMOS[warehouse]
+        with demo.source() as variables:
+            lake = self.reopen(variables)
+            result = lake.run(warehouse)
+        counts = [{"table": row["table"], "rows": row["rows"]} for row in lake.tables(warehouse)]
+        answers = {
+            question: _as_dicts(lake.query(sql, warehouse=warehouse)) for question, sql in demo.questions.items()
+        }
+        return {"run": result, "tables": counts, "answers": answers}
 
     def warehouse(self, name: str) -> Warehouse:
         """Return a declared warehouse; UsageError lists those there are."""
@@ -190,16 +223,27 @@ class Lake:
                 clock=self.clock,
             )
 
-    def _reader(self, state: State, warehouse: str | None, only: set[str] | None = None) -> DuckDBEngine:
-        """Open an engine over a state; `only` names the tables needed (default: all)."""
+    def reader(
+        self,
+        warehouse: str | None = None,
+        at: str | None = None,
+        *,
+        only: Callable[[State], set[str] | None] | None = None,
+    ) -> DuckDBEngine:
+        """Open an engine over all tables of one state of the catalog; `only` picks the tables to open."""
         if warehouse:
             self.warehouse(warehouse)
+        state = self.catalog.state(at or MAIN)
+        picked = only(state) if only else None
         engine = self.open_engine()
-        wanted = {name: location for name, location in state.tables.items() if only is None or name in only}
-        engine.attach(wanted)
+        engine.attach({name: place for name, place in state.tables.items() if picked is None or name in picked})
         schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
         for schema in schemas:
             engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
         if schemas:
-            engine.run("SET search_path = '" + ",".join(schemas) + "'")
+            engine.run(f"SET search_path = {text(','.join(schemas))}")
         return engine
+
+
+def _as_dicts(result: QueryResult) -> list[dict[str, Any]]:
+    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]

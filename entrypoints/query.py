@@ -9,7 +9,7 @@ import sqlglot
 from sqlglot import exp
 
 from starberg.etl.results import QueryResult
-from starberg.storage.branches import MAIN, State
+from starberg.storage.branches import State
 from starberg.utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
     Only the tables the SQL names are opened. Raises UsageError for wrong SQL, an unknown table, or a name that several
     warehouses have.
     """
-    state = lake.catalog.state(at or MAIN)
-    engine = lake._reader(state, warehouse, only=named_tables(sql, state, warehouse))
+    engine = lake.reader(warehouse, at, only=lambda state: named_tables(sql, state, warehouse))
     cursor = engine.execute(sql)
     columns = [column[0] for column in cursor.description or []]
 

@@ -1,0 +1,120 @@
+"""`starberg explain`: one row with everything it came from."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.compile import driver
+from starberg.etl.dimensions import header_of, surrogate_key
+from starberg.etl.facts import grain
+from starberg.etl.model import Kind, StagingHeader, Table
+from starberg.etl.sql_body import parse_body
+from starberg.etl.sql_columns import Columns, key_columns
+from starberg.ingestion.columns import json_columns
+from starberg.storage.raw_chain import RawStream
+from starberg.utils.errors import UsageError
+from starberg.utils.sql import quote, quote_name, text
+
+if TYPE_CHECKING:
+    from starberg.entrypoints.lake import Lake
+
+
+def explain(lake: Lake, table: Table, key: Sequence[str]) -> dict[str, Any]:
+    """Return the row with this key, the raw record it was read from, its SQL, its run and the run's checks.
+
+    `key` is the grain, the natural key or the surrogate key of the table, column by column, as text. Raises UsageError
+    if the key has another number of columns or no row.
+    """
+    engine = lake.reader(table.warehouse)
+    try:
+        row = _row(engine, table, _key_columns(lake, table, len(key)), key)
+        run_id = row.get("_run_id")
+        return {
+            "table": table.id,
+            "row": row,
+            "raw": _raw_record(lake, engine, table, row),
+            "run": _one(engine, f"SELECT * FROM {quote(f'{table.warehouse}.etl_runs')} WHERE run_id = ?", [run_id]),
+            "checks": _all(
+                engine,
+                "SELECT check_name, severity, status, failures FROM "
+                f"{quote(f'{table.warehouse}.data_quality_results')} WHERE run_id = ? AND table_name = ?",
+                [run_id, table.id],
+            ),
+            "sql": lake.compile(table.id),
+        }
+    finally:
+        engine.close()
+
+
+def _key_columns(lake: Lake, table: Table, given: int) -> list[str]:
+    """Return the columns a key of that many parts means."""
+    choices: list[list[str]] = []
+    if table.kind == Kind.STAGING:
+        choices = [list(_stream_key(lake, table).values())]
+    elif table.kind == Kind.DIMENSION:
+        choices = [header_of(table).natural_key or ["date"], [surrogate_key(table)]]
+    elif table.kind in (Kind.FACT, Kind.BRIDGE):
+        choices = [list(grain(table))]
+    else:
+        choices = [getattr(table.header, "grain", [])]
+    for columns in choices:
+        if columns and len(columns) == given:
+            return columns
+    raise UsageError(f"a row of {table.id} is named by {', '.join(choices[0]) or 'nothing: it declares no grain'}")
+
+
+def _row(engine: DuckDBEngine, table: Table, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:
+    where = " AND ".join(f"{quote_name(column)}::VARCHAR = ?" for column in columns)
+    row = _one(engine, f"SELECT * FROM {quote(table.id)} WHERE {where}", key)
+    if row is None:
+        named = ", ".join(f"{column} = {value}" for column, value in zip(columns, key, strict=True))
+        raise UsageError(f"{table.id} has no row with {named}", hint=f"Look with: starberg query 'from {table.id}'.")
+    return row
+
+
+def _raw_record(lake: Lake, engine: DuckDBEngine, table: Table, row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return load, file and record a row was last read from; None where a row is not one record's."""
+    warehouse = lake.warehouses[table.warehouse]
+    staging = table if table.kind == Kind.STAGING else warehouse.tables.get(driver(table))
+    if staging is None or row.get("_load_id") is None:
+        return None
+    assert isinstance(staging.header, StagingHeader)
+    outputs = list(_stream_key(lake, staging).values())
+    if not all(column in row for column in outputs):
+        return None
+    chain = RawStream(lake.store, table.warehouse, *staging.header.stream.split("."))
+    [manifest] = [load for load in chain.loads(row["_load_id"] - 1) if load.seq == row["_load_id"]]
+    wanted = json.dumps([str(row[column]) for column in outputs], separators=(",", ":"), ensure_ascii=False)
+    with tempfile.TemporaryDirectory(prefix="starberg-explain-") as scratch:
+        for part in manifest.parts:
+            file = text(str(chain.fetch(part, Path(scratch))))
+            found = _one(
+                engine, f"SELECT _row, record FROM read_parquet({file}) WHERE _key = ? AND _op = 'U'", [wanted]
+            )
+            if found:
+                record = json.loads(found["record"])
+                return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found["_row"], "record": record}
+    return None
+
+
+def _stream_key(lake: Lake, table: Table) -> dict[str, str]:
+    _, stream = lake.warehouses[table.warehouse].stream_of(table)
+    columns = json_columns(stream, {})
+    outputs = key_columns(parse_body(table.select), stream.key, lambda _: Columns.of(columns))
+    return dict(zip(stream.key, outputs, strict=True))
+
+
+def _one(engine: DuckDBEngine, sql: str, parameters: Sequence[Any]) -> dict[str, Any] | None:
+    rows = _all(engine, sql, parameters)
+    return rows[0] if rows else None
+
+
+def _all(engine: DuckDBEngine, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    cursor = engine.execute(sql, list(parameters))
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

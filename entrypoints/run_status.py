@@ -1,0 +1,86 @@
+"""`starberg status`: the runs of each warehouse, newest first."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.results import Status
+from starberg.storage.lease import Lease, live
+from starberg.utils.sql import quote
+
+if TYPE_CHECKING:
+    from starberg.entrypoints.lake import Lake
+
+_RUNS = """
+SELECT run_id, warehouse, command, status, started_at, ended_at, duration_ms, error_message, notes
+FROM {runs} ORDER BY started_at DESC, run_id DESC LIMIT {limit}
+"""
+_TABLES = """
+SELECT run_id, table_name, rows_inserted, rows_updated, rows_deleted
+FROM {tables} WHERE run_id IN (SELECT run_id FROM {runs} ORDER BY started_at DESC, run_id DESC LIMIT {limit})
+AND rows_inserted + rows_updated + rows_deleted > 0
+"""
+
+
+def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
+    """Return the runs, live ones first (status RUNNING, from leases), with the tables each changed. Times are UTC."""
+    engine = lake.reader(warehouse, only=lambda state: {name for name in state.tables if _is_log(name)})
+    try:
+        state = lake.catalog.state().tables
+        names = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state})
+        ended = [run for name in names if f"{name}.etl_runs" in state for run in _ended(engine, name, state, limit)]
+    finally:
+        engine.close()
+    known = {run["run_id"] for run in ended}
+    running = [
+        _running(lease)
+        for lease in live(lake.store, lake.clock)
+        if lease.run_id not in known and warehouse in (None, lease.warehouse)
+    ]
+    return [*running, *sorted(ended, key=lambda run: run["run_id"], reverse=True)][:limit]
+
+
+def _is_log(name: str) -> bool:
+    return name.endswith((".etl_runs", ".etl_table_runs"))
+
+
+def _ended(engine: DuckDBEngine, warehouse: str, state: Any, limit: int) -> list[dict[str, Any]]:
+    names = {"runs": quote(f"{warehouse}.etl_runs"), "tables": quote(f"{warehouse}.etl_table_runs"), "limit": limit}
+    changed: dict[str, list[dict[str, Any]]] = {}
+    if f"{warehouse}.etl_table_runs" in state:
+        for run_id, table, inserted, updated, deleted in engine.rows(_TABLES.format(**names)):
+            counts = {"rows_inserted": inserted, "rows_updated": updated, "rows_deleted": deleted}
+            changed.setdefault(run_id, []).append({"table": table, **counts})
+    return [
+        {
+            "run_id": run_id,
+            "warehouse": of,
+            "command": command,
+            "status": status,
+            "started_at": started.replace(tzinfo=UTC),
+            "ended_at": ended.replace(tzinfo=UTC),
+            "duration_ms": duration_ms,
+            "error": error,
+            "notes": json.loads(notes or "[]"),
+            "tables": sorted(changed.get(run_id, []), key=lambda table: str(table["table"])),
+        }
+        for run_id, of, command, status, started, ended, duration_ms, error, notes in engine.rows(_RUNS.format(**names))
+    ]
+
+
+def _running(lease: Lease) -> dict[str, Any]:
+    return {
+        "run_id": lease.run_id,
+        "warehouse": lease.warehouse,
+        "command": None,
+        "status": Status.RUNNING.value,
+        "started_at": lease.acquired_at,
+        "ended_at": None,
+        "duration_ms": None,
+        "error": None,
+        "notes": [],
+        "tables": [],
+    }

@@ -1,0 +1,78 @@
+"""`starberg compile`: the SQL of a table's step, tried on empty tables, so that what compiles also binds."""
+
+from __future__ import annotations
+
+from starberg.engines.base import Engine
+from starberg.etl import dimensions, facts
+from starberg.etl.compile import dependents_on, lookups, with_relations
+from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
+from starberg.etl.sql_body import parse_body
+from starberg.etl.sql_columns import Columns, key_columns
+from starberg.etl.staging import StagingStep
+from starberg.ingestion.columns import json_columns
+from starberg.utils.sql import quote, quote_name
+
+
+class Compiler:
+    """Compiles a warehouse's tables in order over an engine that has none of them."""
+
+    def __init__(self, warehouse: Warehouse, engine: Engine) -> None:
+        self._warehouse = warehouse
+        self._engine = engine
+        engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(warehouse.name)}")
+        engine.run(f"SET search_path = '{warehouse.name}'")
+
+    def compiled(self, wanted: Table) -> str:
+        """Return the SQL that computes a table, its inputs as temporary views where the engine makes some."""
+        for table in self._warehouse.tables.values():
+            sql = self._compile(table)
+            if table.name == wanted.name:
+                return sql
+        raise AssertionError(wanted.name)
+
+    def _compile(self, table: Table) -> str:
+        match table.kind:
+            case Kind.STAGING:
+                views = self._staging(table)
+            case Kind.DIMENSION:
+                views = self._dimension(table)
+            case Kind.BRIDGE | Kind.FACT:
+                views = self._sources([table])
+                views[table.id] = facts.fact(table, self._warehouse)
+            case _:
+                views = {table.id: table.select}
+        *before, (_, select) = views.items()
+        self._engine.run(f"CREATE TABLE {quote(table.id)} AS SELECT *, '' AS _run_id FROM ({select}) LIMIT 0")
+        return "\n\n".join([*(f"CREATE TEMP VIEW {name} AS\n{sql};" for name, sql in before), f"{select};"])
+
+    def _staging(self, table: Table) -> dict[str, str]:
+        assert isinstance(table.header, StagingHeader)
+        source, stream = self._warehouse.stream_of(table)
+        columns = json_columns(stream, {})
+        outputs = key_columns(parse_body(table.select), stream.key, lambda _: Columns.of(columns))
+        key = dict(zip(stream.key, outputs, strict=True))
+        step = StagingStep(table, [], columns, key, source.timezone, incremental=False)
+        views = {"observed": step.observed(), "touched": step.touched()}
+        for name, select in views.items():
+            self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        return views | {table.id: step.wanted()}
+
+    def _dimension(self, table: Table) -> dict[str, str]:
+        others = {other.name: other for other, _ in dependents_on(self._warehouse, table.name)}
+        views = self._sources(list(others.values()))
+        references = [
+            found for other in others.values() for found in facts.references(lookups(other), other, table.name)
+        ]
+        header = dimensions.header_of(table)
+        if header.calendar:
+            calendar = dimensions.calendar_days(header.calendar, references)
+            columns = self._engine.columns(with_relations({"calendar": calendar}, table.select))
+            return views | {table.id: dimensions.date_dimension(table, columns, references)}
+        columns = self._engine.columns(dimensions.members(table))
+        return views | {table.id: dimensions.dimension(table, columns, references, exists=False, mark=0)}
+
+    def _sources(self, tables: list[Table]) -> dict[str, str]:
+        views = {facts.source_relation(table): facts.source_rows(table) for table in tables}
+        for name, select in views.items():
+            self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        return views

@@ -1,0 +1,44 @@
+"""What `starberg demo` can show: for each warehouse a sample source, and the questions its marts answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+Variables = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demo: `source` runs the sample source and yields the variables that point the declarations at it."""
+
+    source: Callable[[], AbstractContextManager[Variables]]
+    questions: Mapping[str, str]
+
+
+@contextmanager
+def _games() -> Iterator[Variables]:
+    from starberg.samples.rawg_catalogue import Catalogue
+    from starberg.samples.rawg_server import RawgServer
+
+    with RawgServer(Catalogue(seed=7, games=5000)) as server:
+        yield {"RAWG_URL": server.url, "RAWG_API_KEY": "sample-key", "GAMES_REQUESTS_PER_SECOND": "1000"}
+
+
+DEMOS: Mapping[str, Demo] = {
+    "games": Demo(
+        _games,
+        {
+            "Which genres had the most games lately?": (
+                "SELECT * FROM mart_games_by_genre_year ORDER BY year DESC, games DESC, genre LIMIT 5"
+            ),
+            "On which platforms did the games of 2024 appear?": (
+                "SELECT * FROM mart_platform_share_by_year WHERE year = 2024 ORDER BY games DESC, platform LIMIT 5"
+            ),
+            "Which games do players rate highest?": (
+                "SELECT * FROM mart_top_rated ORDER BY rating DESC, ratings_count DESC, name LIMIT 5"
+            ),
+        },
+    ),
+}

@@ -1,0 +1,163 @@
+"""The lease of a warehouse: politeness between runs, never correctness.
+
+A lease is one object, `leases/<warehouse>.json`, put only if absent and renewed while its run lives. A second run waits
+for it or says who holds it. Nothing depends on it being exclusive: of two runs that both think they hold it only one
+can publish (see `etl.pipeline`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from starberg.storage.object_store import ObjectMissing, ObjectStore
+from starberg.utils.clock import Clock
+from starberg.utils.errors import Busy, StarbergError
+
+TTL = timedelta(seconds=60)
+"""A lease that was not renewed for this long is its run's no more."""
+
+_POLL_S = 0.5
+
+
+class Lease(BaseModel):
+    """Who holds a warehouse since when; times are UTC. `boot` tells processes of one machine start from another's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    warehouse: str
+    run_id: str
+    host: str
+    pid: int
+    boot: str
+    acquired_at: datetime
+    expires_at: datetime
+
+    def is_dead(self, now: datetime) -> bool:
+        """Whether its run can be taken for dead: not renewed in time, or its process on this machine is gone."""
+        if now > self.expires_at:
+            return True
+        return (self.host, self.boot) == (socket.gethostname(), _boot()) and not _runs(self.pid)
+
+
+@contextmanager
+def hold(
+    store: ObjectStore,
+    warehouse: str,
+    run_id: str,
+    clock: Clock,
+    *,
+    wait_s: float,
+    reclaim: Callable[[Lease], None],
+    ttl: timedelta = TTL,
+) -> Iterator[Lease]:
+    """Hold a warehouse's lease; a dead one is given to `reclaim` first, then taken over.
+
+    Raises Busy, naming the holder, once `wait_s` is over.
+    """
+    deadline = clock.monotonic() + wait_s
+    while (lease := _try(store, warehouse, run_id, clock, reclaim, ttl)) is None:
+        if clock.monotonic() >= deadline:
+            raise _busy(store, warehouse, clock)
+        clock.sleep(_POLL_S)
+    stop = threading.Event()
+    keeper = threading.Thread(target=_renew, args=(store, lease, clock, ttl, stop), daemon=True)
+    keeper.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        keeper.join()
+        if _is_ours(store, lease):
+            store.delete([_key(warehouse)])
+
+
+def live(store: ObjectStore, clock: Clock) -> list[Lease]:
+    """Return the leases of runs at work."""
+    found = [_read(store, item.key) for item in store.list("leases/")]
+    return [lease for lease in found if lease and not lease.is_dead(clock.now())]
+
+
+def _try(
+    store: ObjectStore, warehouse: str, run_id: str, clock: Clock, reclaim: Callable[[Lease], None], ttl: timedelta
+) -> Lease | None:
+    lease = Lease(
+        warehouse=warehouse,
+        run_id=run_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot=_boot(),
+        acquired_at=clock.now(),
+        expires_at=clock.now() + ttl,
+    )
+    if _put(store, lease, if_absent=True):
+        return lease
+    held = _read(store, _key(warehouse))
+    if held and held.is_dead(clock.now()):
+        reclaim(held)
+        if _read(store, _key(warehouse)) == held:
+            store.delete([_key(warehouse)])
+    return None
+
+
+def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop: threading.Event) -> None:
+    while not stop.wait(ttl.total_seconds() / 3):
+        try:
+            if _is_ours(store, lease):
+                _put(store, lease.model_copy(update={"expires_at": clock.now() + ttl}))
+        except StarbergError:
+            continue  # The store is away: so is the run, or the next renewal is in time.
+
+
+def _busy(store: ObjectStore, warehouse: str, clock: Clock) -> Busy:
+    held = _read(store, _key(warehouse))
+    if held is None:
+        return Busy(f"warehouse {warehouse} was taken by another run just now", hint="Run again.")
+    minutes = (clock.now() - held.acquired_at).total_seconds() / 60
+    return Busy(
+        f"run {held.run_id} holds warehouse {warehouse} for {minutes:.1f} min (process {held.pid} on {held.host})",
+        hint="Wait longer with --wait, or see `starberg status`.",
+    )
+
+
+def _is_ours(store: ObjectStore, lease: Lease) -> bool:
+    held = _read(store, _key(lease.warehouse))
+    return held is not None and held.run_id == lease.run_id
+
+
+def _put(store: ObjectStore, lease: Lease, *, if_absent: bool = False) -> bool:
+    return store.put(_key(lease.warehouse), lease.model_dump_json().encode(), if_absent=if_absent)
+
+
+def _read(store: ObjectStore, key: str) -> Lease | None:
+    try:
+        return Lease.model_validate_json(store.get(key))
+    except ObjectMissing:
+        return None
+
+
+def _key(warehouse: str) -> str:
+    return f"leases/{warehouse}.json"
+
+
+def _boot() -> str:
+    """Name this start of this machine, so that a process id of an earlier one is not taken for ours."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
