@@ -1,0 +1,294 @@
+"""The commands: each is one call of the lake (`entrypoints.lake.Lake`), whose answer the session prints."""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from starberg.entrypoints.session import Format, Globals, Session
+from starberg.utils.errors import UsageError
+
+app = typer.Typer(
+    name="starberg",
+    help="Declare a star schema, get a lakehouse: run, query and explain warehouses.",
+    epilog="The options above may also stand after the command. Start with: starberg demo",
+    pretty_exceptions_enable=False,
+)
+quarantine = typer.Typer(help="See, retry or drop the rows that could not be read.")
+app.add_typer(quarantine, name="quarantine")
+
+
+class Kind(StrEnum):
+    """What `starberg new` can write."""
+
+    WAREHOUSE = "warehouse"
+    DIMENSION = "dimension"
+    FACT = "fact"
+
+
+Warehouse = Annotated[str, typer.Argument(metavar="WAREHOUSE", help="The warehouse.")]
+OneWarehouse = Annotated[str | None, typer.Argument(metavar="WAREHOUSE", help="Only this warehouse.")]
+Table = Annotated[str, typer.Argument(metavar="WAREHOUSE.TABLE", help="The table.")]
+Stream = Annotated[str, typer.Argument(metavar="WAREHOUSE.STREAM", help="The stream.")]
+Source = Annotated[str | None, typer.Option(help="Only this source.")]
+Full = Annotated[bool, typer.Option("--full", metavar="", help="Read every row of the sources, not only what changed.")]
+AllowDeletes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TABLE", help="Let this run delete more rows of the table than its guard allows."),
+]
+NoRebuild = Annotated[
+    bool, typer.Option("--no-rebuild", metavar="", help="Stop if a changed declaration needs a rebuild.")
+]
+Wait = Annotated[str, typer.Option(metavar="TIME", help="How long to wait for another run: 30s, 10m, 1h.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"starberg {version('starberg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Folder of the lake, catalog and locks.")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder with starberg.toml; else found upward.")] = None,
+    env: Annotated[str | None, typer.Option(metavar="NAME", help="Environment: env.NAME of starberg.toml.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Debug log, and the trace of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="No progress; only warnings and errors.")] = False,
+    json: Annotated[bool, typer.Option("--json", metavar="", help="Answer in JSON.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Keep the global options for the command."""
+    del version
+    _session(ctx).globals = Globals(home, project, env, debug, quiet, json)
+
+
+def _session(ctx: typer.Context) -> Session:
+    assert isinstance(ctx.obj, Session)
+    return ctx.obj
+
+
+def _finish(session: Session, result: Any, *, failed: bool = False) -> None:
+    """Print the answer; a failure without an error of its own is exit code 1."""
+    session.answer(result)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(ctx: typer.Context, warehouse: Warehouse = "games") -> None:
+    """Run a warehouse on its sample source and show what came out; needs no services."""
+    session = _session(ctx)
+    session.answer(session.lake.demo(warehouse))
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    source: Source = None,
+    full: Full = False,
+    allow_deletes: AllowDeletes = None,
+    no_rebuild: NoRebuild = False,
+    wait: Wait = "10m",
+) -> None:
+    """Extract from the sources, build, check and publish: ingest and etl in one."""
+    _run(
+        ctx,
+        warehouse,
+        source=source,
+        full=full,
+        allow_deletes=allow_deletes or (),
+        rebuild=not no_rebuild,
+        wait_s=seconds(wait),
+    )
+
+
+@app.command()
+def ingest(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    source: Source = None,
+    full: Full = False,
+    wait: Wait = "10m",
+) -> None:
+    """Extract from the sources into the raw zone, and no more."""
+    _run(ctx, warehouse, etl=False, source=source, full=full, wait_s=seconds(wait))
+
+
+@app.command()
+def etl(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    allow_deletes: AllowDeletes = None,
+    no_rebuild: NoRebuild = False,
+    wait: Wait = "10m",
+) -> None:
+    """Build, check and publish what is in the raw zone."""
+    _run(ctx, warehouse, ingest=False, allow_deletes=allow_deletes or (), rebuild=not no_rebuild, wait_s=seconds(wait))
+
+
+def _run(ctx: typer.Context, warehouse: str, **how: Any) -> None:
+    session = _session(ctx)
+    result = session.lake.run(warehouse, **how)
+    _finish(session, result, failed=result.status == "FAILED")
+
+
+@app.command()
+def plan(ctx: typer.Context, warehouse: Warehouse) -> None:
+    """Show what the next run would do, and how many requests it would make."""
+    session = _session(ctx)
+    session.answer(session.lake.plan(warehouse))
+
+
+@app.command()
+def query(
+    ctx: typer.Context,
+    sql: Annotated[str | None, typer.Argument(metavar="SQL", help="Without it: a prompt, or stdin.")] = None,
+    warehouse: Annotated[str | None, typer.Option(help="Warehouse whose tables need no prefix.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="STATE", help="A run id, tag or UTC time.")] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format | None, typer.Option(help="How to print the rows; with --json json.", show_default="table")
+    ] = None,
+) -> None:
+    """Run SQL (DuckDB's dialect) over all warehouses, each query on one state of the lake."""
+    from starberg.entrypoints.prompt import Queries
+
+    session = _session(ctx)
+    queries = Queries(session, warehouse, at, format or (Format.JSON if session.globals.json else Format.TABLE))
+    if sql is not None:
+        queries.run(sql)
+    elif sys.stdin.isatty():
+        queries.converse()
+    else:
+        queries.run_stdin()
+
+
+@app.command()
+def tables(ctx: typer.Context, warehouse: OneWarehouse = None) -> None:
+    """List the tables with rows, files, bytes, share of deleted rows, last change."""
+    session = _session(ctx)
+    session.answer(session.lake.tables(warehouse))
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    warehouse: OneWarehouse = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs.")] = 20,
+) -> None:
+    """List the last runs, those under way too."""
+    session = _session(ctx)
+    session.answer(session.lake.status(warehouse, limit=limit))
+
+
+@app.command()
+def check(ctx: typer.Context) -> None:
+    """Test what starberg needs: catalog, storage, sources, rights; exit code 1 if something is not well."""
+    session = _session(ctx)
+    found = session.lake.check()
+    _finish(session, found, failed=not all(item["ok"] for item in found))
+
+
+@app.command()
+def config(ctx: typer.Context) -> None:
+    """Show each setting and where it came from, secrets masked."""
+    session = _session(ctx)
+    session.answer([vars(line) for line in session.settings.shown()])
+
+
+@app.command()
+def compile(ctx: typer.Context, table: Table) -> None:  # noqa: A001 - the command's name
+    """Print the SQL a table's declaration becomes."""
+    session = _session(ctx)
+    session.answer(session.lake.compile(table))
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    table: Table,
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="The row's key, column by column.")],
+) -> None:
+    """Show where a row comes from: its versions, the SQL, the raw record, the run and its checks."""
+    session = _session(ctx)
+    session.answer(session.lake.explain(table, key))
+
+
+@app.command()
+def rebuild(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    table: Annotated[list[str] | None, typer.Argument(metavar="TABLE...", help="Only these tables.")] = None,
+    wait: Wait = "10m",
+) -> None:
+    """Build tables anew from the raw zone, check and publish."""
+    session = _session(ctx)
+    result = session.lake.rebuild(warehouse, table or (), wait_s=seconds(wait))
+    _finish(session, result, failed=result.status == "FAILED")
+
+
+@app.command()
+def verify(ctx: typer.Context, warehouse: Warehouse, wait: Wait = "10m") -> None:
+    """Build anew on a branch and compare with what is published; exit code 1 if a row differs."""
+    session = _session(ctx)
+    result = session.lake.verify(warehouse, wait_s=seconds(wait))
+    _finish(session, result, failed=not result.equal)
+
+
+@app.command()
+def new(
+    ctx: typer.Context,
+    kind: Annotated[Kind, typer.Argument(help="What to write.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="WAREHOUSE, or WAREHOUSE.TABLE.")],
+) -> None:
+    """Write a declaration that runs, to be edited, into the project."""
+    session = _session(ctx)
+    session.answer(session.lake.new(kind.value, name))
+
+
+@quarantine.command("list")
+def quarantine_list(ctx: typer.Context, warehouse: OneWarehouse = None) -> None:
+    """List the streams with quarantined rows."""
+    session = _session(ctx)
+    session.answer(session.lake.quarantine_list(warehouse))
+
+
+@quarantine.command("show")
+def quarantine_show(ctx: typer.Context, stream: Stream) -> None:
+    """Show a stream's quarantined rows: column, reason, raw text."""
+    session = _session(ctx)
+    session.answer(session.lake.quarantine_show(stream))
+
+
+@quarantine.command("retry")
+def quarantine_retry(ctx: typer.Context, stream: Stream) -> None:
+    """Read a stream's quarantined rows again, after its declaration changed."""
+    session = _session(ctx)
+    session.answer(session.lake.quarantine_retry(stream))
+
+
+@quarantine.command("drop")
+def quarantine_drop(ctx: typer.Context, stream: Stream) -> None:
+    """Give a stream's quarantined rows up for good; that is recorded."""
+    session = _session(ctx)
+    session.answer(session.lake.quarantine_drop(stream))
+
+
+def seconds(text: str) -> float:
+    """Read a time such as 30s, 10m or 1h; a plain number is seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found:
+        raise UsageError(f"--wait: {text!r} is no time", hint="Write it as 30s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
