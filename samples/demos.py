@@ -31,13 +31,15 @@ DEMOS: Mapping[str, Demo] = {
         _games,
         {
             "Which genres had the most games lately?": (
-                "SELECT * FROM mart_games_by_genre_year ORDER BY year DESC, games DESC, genre LIMIT 5"
+                "SELECT genre, release_year, games, round(average_rating, 2) AS average_rating "
+                "FROM mart_games_by_genre_year ORDER BY release_year DESC, games DESC, genre LIMIT 5"
             ),
             "On which platforms did the games of 2024 appear?": (
-                "SELECT * FROM mart_platform_share_by_year WHERE year = 2024 ORDER BY games DESC, platform LIMIT 5"
+                "SELECT platform, games, round(share, 3) AS share FROM mart_platform_share_by_year "
+                "WHERE release_year = 2024 ORDER BY games DESC, platform LIMIT 5"
             ),
             "Which games do players rate highest?": (
-                "SELECT * FROM mart_top_rated ORDER BY rating DESC, ratings_count DESC, name LIMIT 5"
+                "SELECT place, name, released_on, rating, ratings_count FROM mart_top_rated ORDER BY place LIMIT 5"
             ),
         },
     ),
