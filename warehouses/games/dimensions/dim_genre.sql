@@ -1,0 +1,8 @@
+/*
+natural_key: genre_id
+*/
+select
+    genre_id,
+    name,
+    slug
+from stg_genres

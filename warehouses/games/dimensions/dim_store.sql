@@ -1,0 +1,9 @@
+/*
+natural_key: store_id
+*/
+select
+    store_id,
+    name,
+    slug,
+    domain
+from stg_stores
