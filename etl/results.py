@@ -71,16 +71,16 @@ class TableDifference:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """All tables of one warehouse compared with what a rebuild from raw gives."""
+    """All tables of one warehouse compared with what a rebuild from raw gives; `equal` if no row differs."""
 
     warehouse: str
     tables: list[TableDifference]
     duration_ms: int = 0
+    equal: bool = field(init=False)
 
-    @property
-    def equal(self) -> bool:
-        """Whether the rebuild gives exactly what is published."""
-        return not any(table.only_published or table.only_rebuilt for table in self.tables)
+    def __post_init__(self) -> None:
+        differs = any(table.only_published or table.only_rebuilt for table in self.tables)
+        object.__setattr__(self, "equal", not differs)
 
 
 @dataclass(frozen=True)

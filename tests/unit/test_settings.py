@@ -21,7 +21,7 @@ def toml(project: Path, text: str) -> Path:
     return project
 
 
-def load(project: Path | None = None, overrides: dict[str, str] | None = None, **environ: str) -> Settings:
+def load(project: Path | None = None, overrides: dict[str, str] | None = None, /, **environ: str) -> Settings:
     return Settings.load(project, overrides or {}, environ)
 
 
