@@ -36,9 +36,7 @@ def show(value: Any, *, as_json: bool, out: TextIO) -> None:
     if as_json:
         out.write(to_json(value, indent=2, **_EXACT).decode() + "\n")
         return
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    _Text(out).show(value)
+    _Text(out).show(_plain(value))
 
 
 def show_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format, out: TextIO) -> None:
@@ -51,6 +49,15 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Forma
         writer.writerows([_csv_cell(value) for value in row] for row in rows)
     else:
         _Text(out).rows(columns, rows)
+
+
+def _plain(value: Any) -> Any:
+    """Replace dataclasses by records, at any depth."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -86,7 +93,7 @@ class _Text:
             columns = list(dict.fromkeys(key for row in value for key in row))
             self._table(columns, [[row.get(key) for key in columns] for row in value], _cell)
         elif isinstance(value, list):
-            for item in value:
+            for item in value or ["(none)"]:
                 self.show(item)
         else:
             for line in _cell(value).split("\n"):

@@ -55,15 +55,15 @@ class Layer:
         return Found(value, self.origin, where, self.folder) if value != "" else None
 
     def names(self) -> set[str]:
-        """Return the names that have a value, or a file to read it from."""
-        given = {name for name, value in self.values.items() if value != ""}
-        return given | {name.removesuffix("_FILE") for name in given if self.files and name.endswith("_FILE")}
+        """Return the names that have a value here."""
+        return {name for name, value in self.values.items() if value != ""}
 
 
 class Variables(Mapping[str, str]):
     """What `${NAME}` means in declarations: the first of several layers that has the name. Its repr shows no value.
 
-    `secrets` are the values known to be secret so far; what is read from a NAME_FILE is one.
+    A NAME_FILE is read when NAME is asked for, and NAME is not iterated: much that ends in _FILE is not for us.
+    `secrets` are the values known to be secret so far; what came from a file is one.
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:

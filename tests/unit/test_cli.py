@@ -383,18 +383,8 @@ class Terminal(io.StringIO):
 
 # Start-up and documentation
 
-HEAVY = [
-    "boto3",
-    "botocore",
-    "duckdb",
-    "pandas",
-    "prompt_toolkit",
-    "pyarrow",
-    "pyiceberg",
-    "requests",
-    "sqlalchemy",
-    "sqlglot",
-]
+HEAVY = ["boto3", "botocore", "duckdb", "pandas", "prompt_toolkit", "pyarrow", "pyiceberg"]
+HEAVY += ["requests", "sqlalchemy", "sqlglot"]
 
 
 @pytest.mark.parametrize("typed", [["--help"], ["run", "--help"], ["config"], ["--version"]])

@@ -221,10 +221,16 @@ def test_an_explanation_shows_lists_and_sql_below_the_plain_values() -> None:
     assert text == "table  t\n\nrow\nid  1\n\nsql\nselect 1\n  as a\n\ntags\n\na\n1\n"
 
 
+def test_results_may_stand_inside_a_record() -> None:
+    verified = VerifyResult("games", [TableDifference("f", 3, 0, 0)])
+    assert shown({"run": verified}).splitlines()[-1].split() == ["f", "3", "0", "0"]
+    assert json.loads(shown({"run": verified}, as_json=True))["run"]["equal"] is True
+
+
 def test_text_in_a_pipe_is_printed_as_it_is() -> None:
     assert shown("select '\u200b',\n\t1") == "select '\u200b',\n\t1\n"
 
 
-def test_nothing_is_an_empty_list() -> None:
-    assert shown([]) == ""
+def test_an_empty_list_says_so() -> None:
+    assert shown([]) == "(none)\n"
     assert json.loads(shown([], as_json=True)) == []

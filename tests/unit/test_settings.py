@@ -228,6 +228,12 @@ def test_a_secret_file_that_is_open_or_empty_is_refused(project: Path, text: str
         load(project, NESSIE_TOKEN_FILE=secret_file(project, text, mode))
 
 
+def test_files_of_other_programs_are_left_alone(project: Path, tmp_path: Path) -> None:
+    settings = load(project, SSL_CERT_FILE=secret_file(tmp_path, "public", 0o644), A="1")
+    assert dict(settings.environment) == {"A": "1", "SSL_CERT_FILE": str(tmp_path / "secret")}
+    settings.shown()
+
+
 def test_a_missing_secret_file_is_one_line(project: Path) -> None:
     with pytest.raises(UsageError, match="NESSIE_TOKEN_FILE: cannot read /nowhere: No such file"):
         load(project, NESSIE_TOKEN_FILE="/nowhere")
