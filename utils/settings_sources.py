@@ -6,7 +6,6 @@ A source only knows names (those of the environment) and raw values, each with i
 
 from __future__ import annotations
 
-import difflib
 import io
 import re
 import tomllib
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import DeclarationError, UsageError
 from starberg.utils.secrets import looks_secret, passwords_in, read_secret_file
 
@@ -171,8 +171,8 @@ class ProjectFile:
         if key == "secrets":
             raise self._mistake(table, key, "secrets do not belong into this file", "Use NAME or NAME_FILE")
         if key not in self.keys:
-            near = difflib.get_close_matches(key.lower().removeprefix("starberg_"), [*self.keys, "variables", "env"])
-            raise self._mistake(table, key, "unknown setting", f"Did you mean {near[0]}?" if near else "")
+            hint = did_you_mean(key.lower().removeprefix("starberg_"), [*self.keys, "variables", "env"])
+            raise self._mistake(table, key, "unknown setting", hint)
         name = self.keys[key]
         if looks_secret(name) or (isinstance(value, str) and passwords_in(value)):
             raise self._mistake(table, key, "is a secret", f"Set {name} or {name}_FILE in the environment")
