@@ -1,4 +1,4 @@
-"""Finding a project and reading its warehouses: folders of declarations into models."""
+"""Reading warehouses: folders of declarations into models."""
 
 from __future__ import annotations
 
@@ -16,20 +16,13 @@ from starberg.etl.table_rules import CONTROL_TABLES, TableRules
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import DeclarationError
+from starberg.utils.secrets import looks_secret
 from starberg.utils.yaml_lines import YamlFile
 
-PROJECT_FILE = "starberg.toml"
 WAREHOUSE_FILE = "warehouse.yml"
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_PARTS = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-?(.*))?", re.DOTALL)
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|PASSWORD|PASSWD|SECRET)(_FILE)?$", re.IGNORECASE)
-
-
-def find_project(start: Path) -> Path | None:
-    """Return the nearest folder from `start` upward that holds starberg.toml."""
-    here = start.resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / PROJECT_FILE).is_file()), None)
 
 
 def shipped_warehouses() -> Path:
@@ -122,7 +115,7 @@ def _value(inside: str, environment: Mapping[str, str]) -> str:
     if parts is None:
         raise ValueError(f"${{{inside}}} is no variable", "Write ${NAME} or ${NAME:default}.")
     name, default = parts.groups()
-    if _SECRET_NAME.search(name):
+    if looks_secret(name.removesuffix("_FILE")):
         raise ValueError(
             f"{name} holds a secret", f"Secrets stay out of declarations: write `auth: {{secret: {name}}}`."
         )
