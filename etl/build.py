@@ -86,6 +86,7 @@ class Build:
         self._options = options
         self._published = dict(tables.pointers)
         self._sources: set[str] = set()
+        self._attached = False
         self._result = BuildResult()
 
     def run(self, states: Mapping[str, BuildState], loads: Mapping[str, int]) -> BuildResult:
@@ -120,6 +121,7 @@ class Build:
             if not anew and state and inputs == state.inputs:
                 return "skip", Counts()
             strategy, counts = ("rebuild" if edited or asked else "full"), Counts()
+            self._attach()
         mark = state.key_mark if state else 0
         if table.kind == Kind.DIMENSION:
             counts, mark = self._dimension(table, mark)
@@ -184,6 +186,7 @@ class Build:
         parts = [part for manifest in manifests for part in manifest.parts]
         if not anew and not parts:
             return "skip", Counts(), {chain.name: str(seq)}
+        self._attach()
         with ThreadPoolExecutor(8) as pool:
             files = [str(path) for path in pool.map(lambda part: chain.fetch(part, self._scratch), parts)]
         pinned = manifests[-1].columns if manifests else {}
@@ -309,6 +312,12 @@ class Build:
             f"(SELECT count(*) FROM ({rebuilt} EXCEPT ALL {published}))"
         )
         self._result.differences.append(TableDifference(table.name, rows, only_published, only_rebuilt))
+
+    def _attach(self) -> None:
+        """Open the warehouse's tables, once there is something to compute: an idle run reads none of them."""
+        if not self._attached:
+            self._engine.attach(self._published)
+            self._attached = True
 
     def _temp(self, name: str, select: str) -> None:
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
