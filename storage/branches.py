@@ -16,7 +16,8 @@ The rules every implementation keeps (tests/behaviours/test_catalogs.py asks all
   that was published changes nothing and returns the first position. Outcomes are decided by looking at the catalog,
   never by the class of an exception.
 - A branch that was dropped is gone for its run too: `move` and `publish` raise Conflict (the run was reclaimed).
-- `publish` of a branch that moved nothing changes nothing and is not recorded.
+- `publish` of a branch that moved nothing changes nothing and is not recorded. A published branch is kept until it is
+  dropped.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from starberg.utils.errors import UsageError
+from starberg.utils.errors import Conflict, UsageError
 
 MAIN = "main"
 BRANCH_PREFIX = "run/"
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# What Nessie takes as a reference name; a commit hash (hex only) is kept apart from names.
-_TAG = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]|[./](?=[A-Za-z0-9_-])){0,99}")
-_HASH = re.compile(r"[0-9a-f]{16,64}")
+_RUN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-])){0,99}")
+# What Nessie takes as a reference name.
+_REF = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]|[./](?=[A-Za-z0-9_-])){0,99}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -97,9 +98,9 @@ class Catalog(Protocol):
     def state(self, at: str = MAIN) -> State:
         """Return all tables at `at`, in one look; UsageError naming the nearest refs if there is no such state.
 
-        `at` is, in this order: `main`, a branch, a tag, a run id (the state that run published; of an unpublished
-        run, its branch), an instant in ISO 8601 (the state main had then; without offset UTC, a date alone is its
-        midnight), or a position of main.
+        `at` is `main`, a branch, a tag, an instant in ISO 8601 (the state main had then; without offset UTC, a date
+        alone is its midnight), a position of main, or a run id (the state that run published; of an unpublished run,
+        its branch).
         """
 
     def create_branch(self, run_id: str, warehouse: str) -> Branch:
@@ -143,9 +144,9 @@ class Catalog(Protocol):
 
 
 def check_run_id(run_id: str) -> str:
-    """Return the run id; UsageError unless it is letters, digits, `.`, `_`, `-`, at most 100."""
-    if not _RUN_ID.fullmatch(run_id) or ".." in run_id or run_id.endswith("."):
-        raise UsageError(f"{run_id!r} is no run id", hint="use letters, digits, '.', '_', '-'")
+    """Return the run id; UsageError unless it is at most 100 letters, digits, `._-`, and no position or time."""
+    if not is_name(run_id, run_id=True):
+        raise UsageError(f"{run_id!r} is no run id", hint="use letters, digits, '.', '_', '-'; no number, hash or time")
     return run_id
 
 
@@ -158,11 +159,23 @@ def check_warehouse(warehouse: str) -> str:
 
 def check_tag(name: str) -> str:
     """Return the tag name; UsageError if it could be taken for another kind of reference."""
-    taken = name == MAIN or name.startswith(BRANCH_PREFIX) or _HASH.fullmatch(name)
-    if taken or not _TAG.fullmatch(name):
+    if not is_name(name) or name == MAIN or name.startswith(BRANCH_PREFIX) or is_hash(name):
         hint = "start with a letter; letters, digits, '.', '_', '-', '/'; not 'main', 'run/…' or a hash"
         raise UsageError(f"{name!r} cannot be a tag", hint=hint)
     return name
+
+
+def is_name(name: str, *, run_id: bool = False) -> bool:
+    """Tell whether a text can name a branch or tag, or a run."""
+    if run_id:
+        other = name == MAIN or name.isdecimal() or is_hash(name) or instant(name) is not None
+        return bool(_RUN_ID.fullmatch(name)) and not other
+    return bool(_REF.fullmatch(name))
+
+
+def is_hash(text: str) -> bool:
+    """Tell whether a text can only be a Nessie commit hash."""
+    return bool(_HASH.fullmatch(text))
 
 
 def check_moves(branch: Branch, moves: Sequence[Move]) -> None:
@@ -173,6 +186,11 @@ def check_moves(branch: Branch, moves: Sequence[Move]) -> None:
             raise UsageError(f"{move.table!r} cannot be moved on a branch of {branch.warehouse!r}")
     if len({move.table for move in moves}) != len(moves):
         raise UsageError(f"a table is moved twice in one step on {branch.name}")
+
+
+def gone(branch: Branch) -> Conflict:
+    """Return the error of a run whose branch another one dropped."""
+    return Conflict(f"{branch.name} is gone: the run was reclaimed", hint=f"Run {branch.warehouse} again")
 
 
 def instant(at: str) -> datetime | None:

@@ -24,6 +24,7 @@ from starberg.storage.branches import (
     check_run_id,
     check_tag,
     check_warehouse,
+    gone,
     instant,
     no_such_state,
 )
@@ -117,18 +118,15 @@ def _state(connection: Connection, at: str) -> State:
     head = _head(connection)
     if at == MAIN:
         return State(at, str(head), _rows(connection, MAIN_NAME))
-    run_id = at.removeprefix(BRANCH_PREFIX)
-    if at.startswith(BRANCH_PREFIX):
-        seq = None
-    else:
-        seq = _seq_of_tag(connection, at)
-        seq = _seq_of_run(connection, at) if seq is None else seq
-    if seq is None and (branch := _branch(connection, run_id)):
-        return State(at, branch.base, _tables_of_branch(connection, branch))
+    seq = _seq_of_tag(connection, at)
     if seq is None and (moment := instant(at)):
         seq = _seq_at(connection, moment)
     if seq is None and at.isdecimal() and int(at) <= head:
         seq = int(at)
+    if seq is None:
+        seq = _seq_of_run(connection, at)
+    if seq is None and (branch := _branch(connection, at.removeprefix(BRANCH_PREFIX))):
+        return State(at, branch.base, _tables_of_branch(connection, branch))
     if seq is None:
         raise no_such_state(at, _known(connection))
     return State(at, str(seq), _tables_at(connection, seq))
@@ -154,7 +152,7 @@ def _create_branch(connection: Connection, wanted: Branch) -> Branch:
 
 def _move(connection: Connection, branch: Branch, moves: Sequence[Move]) -> None:
     if not _branch(connection, branch.run_id):
-        raise _gone(branch)
+        raise gone(branch)
     current = _rows(connection, branch.name, branch.warehouse)
     for move in moves:
         here = current.get(move.table)
@@ -170,7 +168,7 @@ def _publish(connection: Connection, branch: Branch, message: str, now: datetime
     if (seq := _seq_of_run(connection, branch.run_id)) is not None:
         return str(seq)
     if not _branch(connection, branch.run_id):
-        raise _gone(branch)
+        raise gone(branch)
     base = _base(connection, branch.run_id)
     moved = _rows(connection, branch.name, branch.warehouse)
     changed = sorted(table for table in base.keys() | moved.keys() if base.get(table) != moved.get(table))
@@ -187,7 +185,6 @@ def _publish(connection: Connection, branch: Branch, message: str, now: datetime
     published_at = max(now.isoformat(timespec=_WIDTH), last)
     row = {"run_id": branch.run_id, "warehouse": branch.warehouse, "message": message, "published_at": published_at}
     connection.execute(insert(publishes).values(seq=seq, **row))
-    _forget(connection, branch.run_id)
     return str(seq)
 
 
@@ -223,10 +220,6 @@ def _forget(connection: Connection, run_id: str) -> None:
     connection.execute(delete(iceberg_tables).where(iceberg_tables.c.catalog_name == BRANCH_PREFIX + run_id))
     connection.execute(delete(branch_base).where(branch_base.c.run_id == run_id))
     connection.execute(delete(branches).where(branches.c.run_id == run_id))
-
-
-def _gone(branch: Branch) -> Conflict:
-    return Conflict(f"{branch.name} is gone: the run was reclaimed", hint=f"Run {branch.warehouse} again")
 
 
 def _head(connection: Connection) -> int:

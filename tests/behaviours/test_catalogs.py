@@ -83,6 +83,7 @@ class SqlQuestions(CatalogQuestions):
         main = PyIcebergCatalog(MAIN_NAME, uri=uri)
         assert main.list_namespaces() == []
         games.catalog.publish(branch, "test")
+        games.catalog.drop_branch(branch)
         assert main.list_tables(games.name) == [(games.name, "a")]
         assert main.load_table(f"{games.name}.a").scan().to_arrow()["n"].to_pylist() == [1, 2]
         assert on_branch.list_namespaces() == []
@@ -284,12 +285,12 @@ def _execute(uri: str, statement: str) -> None:
 
 def _die_while_publishing(uri: str, branch: Any) -> None:
     """Kill this process when the publish has written everything but its commit."""
-    from starberg.storage import sql_catalog
 
-    def die(connection: Any, run_id: str) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(connection: sqlalchemy.Connection) -> None:
+        if connection.get_execution_options()["starberg_write"]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    sql_catalog._forget = die
+    sqlalchemy.event.listen(sqlalchemy.Engine, "commit", die)
     SqlCatalog(uri).publish(branch, "dies")
 
 
