@@ -135,6 +135,15 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise translated(error) from error
 
+    def fetched(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> list[tuple[Any, ...]]:
+        """Return the next rows of a cursor; DuckDB's errors become ours."""
+        import duckdb
+
+        try:
+            return cursor.fetchmany(rows)
+        except duckdb.Error as error:
+            raise translated(error) from error
+
 
 def translated(error: Exception) -> StarbergError:
     """Return our error for one of DuckDB's: a file that cannot be read is the lake's, all else the SQL's."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import starberg
@@ -16,6 +18,9 @@ from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock
 from starberg.utils.errors import UsageError
 from starberg.utils.settings import Settings
+
+if TYPE_CHECKING:
+    from starberg.storage.json_service import Login
 
 Wrap = Callable[[ObjectStore, Catalog], tuple[ObjectStore, Catalog]]
 
@@ -33,7 +38,7 @@ def open_lake(
     """
     clock = clock or Clock()
     store, catalog = wrap(open_store(settings), open_catalog(settings))
-    variables = {**settings.environment, **(environment or {})}
+    variables = ChainMap(dict(environment or {}), settings.environment)  # type: ignore[arg-type]
     return Lake(
         store=store,
         catalog=catalog,
@@ -83,7 +88,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
         if not settings.nessie_uri:
             raise UsageError("the catalog is nessie and no server is set", hint="Set NESSIE_URI.")
-        return NessieCatalog(settings.nessie_uri, token=settings.nessie_token)
+        return NessieCatalog(settings.nessie_uri, login=_nessie_login(settings))
     raise UsageError(f"no catalog of kind {settings.catalog}", hint="Use sqlite, postgresql or nessie.")
 
 
@@ -99,6 +104,18 @@ def _open_engine(settings: Settings, store: ObjectStore) -> DuckDBEngine:
     credentials = getattr(store, "credentials", None)
     return DuckDBEngine(
         s3=credentials() if credentials else None, memory_limit=settings.memory_limit, threads=settings.threads
+    )
+
+
+def _nessie_login(settings: Settings) -> Login:
+    from starberg.storage.json_service import Login
+
+    token, secret = settings.nessie_token, settings.nessie_oauth2_client_secret
+    return Login(
+        token=token.get_secret_value() if token else "",
+        token_url=settings.nessie_oauth2_token_url,
+        client_id=settings.nessie_oauth2_client_id,
+        client_secret=secret.get_secret_value() if secret else "",
     )
 
 

@@ -19,8 +19,6 @@ app = typer.Typer(
     epilog="The options above may also stand after the command. Start with: starberg demo",
     pretty_exceptions_enable=False,
 )
-quarantine = typer.Typer(help="See, retry or drop the rows that could not be read.")
-app.add_typer(quarantine, name="quarantine")
 
 
 class Kind(StrEnum):
@@ -34,7 +32,6 @@ class Kind(StrEnum):
 Warehouse = Annotated[str, typer.Argument(metavar="WAREHOUSE", help="The warehouse.")]
 OneWarehouse = Annotated[str | None, typer.Argument(metavar="WAREHOUSE", help="Only this warehouse.")]
 Table = Annotated[str, typer.Argument(metavar="WAREHOUSE.TABLE", help="The table.")]
-Stream = Annotated[str, typer.Argument(metavar="WAREHOUSE.STREAM", help="The stream.")]
 Source = Annotated[str | None, typer.Option(help="Only this source.")]
 Full = Annotated[bool, typer.Option("--full", metavar="", help="Read every row of the sources, not only what changed.")]
 AllowDeletes = Annotated[
@@ -256,34 +253,6 @@ def new(
     """Write a declaration that runs, to be edited, into the project."""
     session = _session(ctx)
     session.answer(session.lake.new(kind.value, name))
-
-
-@quarantine.command("list")
-def quarantine_list(ctx: typer.Context, warehouse: OneWarehouse = None) -> None:
-    """List the streams with quarantined rows."""
-    session = _session(ctx)
-    session.answer(session.lake.quarantine_list(warehouse))
-
-
-@quarantine.command("show")
-def quarantine_show(ctx: typer.Context, stream: Stream) -> None:
-    """Show a stream's quarantined rows: column, reason, raw text."""
-    session = _session(ctx)
-    session.answer(session.lake.quarantine_show(stream))
-
-
-@quarantine.command("retry")
-def quarantine_retry(ctx: typer.Context, stream: Stream) -> None:
-    """Read a stream's quarantined rows again, after its declaration changed."""
-    session = _session(ctx)
-    session.answer(session.lake.quarantine_retry(stream))
-
-
-@quarantine.command("drop")
-def quarantine_drop(ctx: typer.Context, stream: Stream) -> None:
-    """Give a stream's quarantined rows up for good; that is recorded."""
-    session = _session(ctx)
-    session.answer(session.lake.quarantine_drop(stream))
 
 
 def seconds(text: str) -> float:

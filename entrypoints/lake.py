@@ -151,7 +151,7 @@ class Lake:
 
     def new(self, kind: str, name: str) -> list[str]:
         """Write a declaration that runs into the project; return the files written."""
-        from starberg.etl import templates
+        import starberg.etl.templates as templates
 
         project = self.project or Path.cwd()
         write = {"warehouse": templates.new_warehouse, "dimension": templates.new_dimension, "fact": templates.new_fact}

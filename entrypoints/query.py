@@ -29,9 +29,11 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
     columns = [column[0] for column in cursor.description or []]
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        while chunk := cursor.fetchmany(_CHUNK):
-            yield from chunk
-        engine.close()
+        try:
+            while chunk := engine.fetched(cursor, _CHUNK):
+                yield from chunk
+        finally:
+            engine.close()
 
     return QueryResult(columns, rows(), lambda: cursor.to_arrow_table())
 

@@ -118,10 +118,6 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ("rebuild games a b", ("rebuild", "games", ["a", "b"], {"wait_s": 600.0})),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
-        ("quarantine list", ("quarantine_list", None)),
-        ("quarantine show games.games", ("quarantine_show", "games.games")),
-        ("quarantine retry games.games", ("quarantine_retry", "games.games")),
-        ("quarantine drop games.games", ("quarantine_drop", "games.games")),
     ],
 )
 def test_each_command_is_one_call(lake: FakeLake, typed: str, call: tuple[Any, ...]) -> None:
@@ -244,7 +240,6 @@ def test_an_error_is_one_line_and_its_exit_code(
         ("run games --fulll", "starberg: No such option: --fulll .*--full.* Type `starberg run --help`"),
         ("query --format xml x", "starberg: Invalid value for '--format': .* Type `starberg query --help`"),
         ("run games --wait soon", "starberg: --wait: 'soon' is no time. Write it as 30s, 10m or 1h"),
-        ("quarantine", "starberg: Missing command. Type `starberg quarantine --help`"),
         ("--home", "starberg: Option '--home' requires an argument. Type `starberg --help`"),
     ],
 )
