@@ -133,7 +133,7 @@ class TokenEndpoint:
         self._secret = secret
         self._now = clock.now
         where = f"source {spec.name}: token_url"
-        self._transport = Transport(spec.auth.token_url, where, spec, clock, Redactor(lambda: [secret]))
+        self._transport = Transport(spec.auth.token_url, where, spec, Redactor(lambda: [secret]))
         self._limit = spec.max_page_bytes
 
     def fetch(self) -> str:

@@ -79,12 +79,11 @@ class Reading:
         self.key_spool = Spool(spec.stream, spec.scratch)
         self.under_way: deque[tuple[Ask, Future[Answer | None]]] = deque()
         self.replaced_by: list[ListSpec] = []
-        self._taking = False
 
     @property
     def finished(self) -> bool:
         """Tell whether all its pages are in the spool, or other lists are to be read in its place."""
-        return not self._taking and (bool(self.replaced_by) or self.walk.finished)
+        return bool(self.replaced_by) or self.walk.finished
 
     def has_room(self) -> bool:
         """Tell whether another page may be asked for: few at once, and few waiting for one before them."""
@@ -103,8 +102,7 @@ class Reading:
             return None
 
     def take(self) -> None:
-        """Take the first page under way, waiting for it; raises what fetching or checking it raised, for good."""
-        self._taking = True
+        """Take the first page under way, waiting for it; raises what fetching or checking it raised."""
         ask, future = self.under_way.popleft()
         answer = future.result()
         if answer is None:
@@ -113,7 +111,6 @@ class Reading:
             self._accept(ask, answer)
         if self.walk.finished:
             self._finish()
-        self._taking = False
 
     def _accept(self, ask: Ask, answer: Answer) -> None:
         name = f"{self.what} {ask.label}"
@@ -159,7 +156,7 @@ def facts_of(stream: Stream, answer: Answer, records: Sequence[Any]) -> PageFact
     return PageFacts(
         rows=len(records),
         keys=hashes,
-        fingerprint=hash(tuple(hashes)) if hashes else hash(answer.body.text),
+        fingerprint=hash(tuple(hashes)) if hashes else hash(answer.body.raw),
         total=_total(paging.total, answer),
         next=_next(stream, answer, records),
     )
@@ -192,21 +189,21 @@ def _next(stream: Stream, answer: Answer, records: Sequence[Any]) -> str:
 def crawl(client: HttpClient, lists: Iterable[ListSpec], parallel: int) -> Iterator[Reading]:
     """Yield each list when it and all before it are read; lists read in place of another take its place.
 
-    When something fails, what is under way is awaited and the lists that are whole are yielded before it is raised.
+    When a list fails, those before it are still finished and yielded, then its error is raised.
     """
     queue = deque(Reading(spec) for spec in lists)
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="rest")
+    failure: StarbergError | None = None
     try:
         while queue:
             _hand_out(queue, pool, client, parallel)
-            failure = _take_what_came(queue)
-            if failure:
-                _take_what_still_comes(queue)
+            _wait_for_a_page(queue)
+            failure = _take_what_came(queue) or failure
             yield from _finished(queue)
-            if failure:
-                raise failure
     finally:
         pool.shutdown(cancel_futures=True)
+    if failure:
+        raise failure
 
 
 def _hand_out(queue: deque[Reading], pool: ThreadPoolExecutor, client: HttpClient, parallel: int) -> None:
@@ -220,30 +217,29 @@ def _hand_out(queue: deque[Reading], pool: ThreadPoolExecutor, client: HttpClien
             return
 
 
-def _take_what_came(queue: deque[Reading]) -> StarbergError | None:
-    """Wait until a page came, take those whose turn it is; return the failure if one failed."""
-    running = [future for reading in queue for _, future in reading.under_way if not future.done()]
+def _wait_for_a_page(queue: deque[Reading]) -> None:
+    """Return once the next page of any list is there."""
     if not any(reading.under_way and reading.under_way[0][1].done() for reading in queue):
+        running = [future for reading in queue for _, future in reading.under_way if not future.done()]
         wait(running, return_when=FIRST_COMPLETED)
-    for reading in queue:
+
+
+def _take_what_came(queue: deque[Reading]) -> StarbergError | None:
+    """Take the pages whose turn it is; return the failure if a list failed, which drops it and all after it."""
+    for number, reading in enumerate(queue):
         while reading.under_way and reading.under_way[0][1].done():
             try:
                 reading.take()
             except StarbergError as failure:
+                _drop_from(queue, number)
                 return failure
     return None
 
 
-def _take_what_still_comes(queue: deque[Reading]) -> None:
-    """Finish the first lists as far as pages already asked for go; the first failure is the one that counts."""
-    for reading in queue:
-        try:
-            while reading.under_way:
-                reading.take()
-        except StarbergError:
-            return
-        if not reading.finished:
-            return
+def _drop_from(queue: deque[Reading], number: int) -> None:
+    while len(queue) > number:
+        for _, future in queue.pop().under_way:
+            future.cancel()
 
 
 def _finished(queue: deque[Reading]) -> Iterator[Reading]:

@@ -17,6 +17,7 @@ from starberg.ingestion.json_pages import JsonBody, Malformed, TooLarge, read_js
 from starberg.ingestion.pace import Pace
 from starberg.ingestion.streams import SourceSpec
 from starberg.ingestion.transport import Again, Reply, Transport, too_large
+from starberg.ingestion.url_guard import admitted
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, SourceDataError, StarbergError, Unreachable
 
@@ -69,7 +70,7 @@ class HttpClient:
         self._refusal = refusal
         self._pace = Pace(spec.budget.per_second, clock)
         self._signer = signer_of(spec, secret_of, clock)
-        self._transport = Transport(spec.url, f"source {spec.name}: url", spec, clock, self._signer.clean)
+        self._transport = Transport(spec.url, f"source {spec.name}: url", spec, self._signer.clean)
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(spec.retries + 1),
             wait=_pause,
@@ -100,8 +101,7 @@ class HttpClient:
         Raises NotFound (404), SourceDataError (not JSON, too large, another host, other 4xx), what `refusal` returns
         (401, 403), QuotaSpent (the ledger) and Unreachable (retries used up).
         """
-        url = path if path.startswith(("http://", "https://")) else f"{self._spec.url.rstrip('/')}/{path.lstrip('/')}"
-        request = requests.Request("GET", self._signer.clean_url(url), params=dict(params))
+        request = requests.Request("GET", self._url(path, what), params=dict(params))
         generation = self._signer.generation
         answer = self._persist(request, what, bad_pages)
         if isinstance(answer, Reply) and answer.status == 401 and self._signer.renew(generation):
@@ -109,6 +109,11 @@ class HttpClient:
         if isinstance(answer, Reply):
             raise self._verdict(answer, what)
         return answer
+
+    def _url(self, path: str, what: str) -> str:
+        if "://" not in path:
+            return f"{self._spec.url.rstrip('/')}/{path.lstrip('/')}"
+        return self._signer.clean_url(admitted(path, self._transport.origin, what))
 
     def _persist(self, request: requests.Request, what: str, bad_pages: Path) -> Answer | Reply:
         try:

@@ -19,7 +19,6 @@ UNREADABLE = "_unreadable"
 """Field of a record that stands in for one whose text is not valid Unicode: the text, escaped."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -38,9 +37,10 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True)
 class JsonBody:
-    """A parsed body. `text` is the server's, its invalid bytes as lone surrogates; `clean` tells there are none."""
+    """A parsed body and the server's text of it; `clean` tells that every character of it is a whole one."""
 
-    text: str
+    raw: bytes
+    """UTF-8 without byte order mark, if clean; else the bytes as they came."""
     data: Any
     clean: bool
 
@@ -66,24 +66,34 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
 
 def read_json(body: bytes, charset: str = "") -> JsonBody:
     """Parse a body; Malformed says what is wrong with it."""
-    text = _decode(body, charset)
+    text, raw, decoded = _decode(body, charset)
     try:
         data = _DECODER.decode(text)
-        return JsonBody(text, data, clean=_is_readable(text, data))
+        clean = decoded and not _has_half_pairs(text, data)
     except Malformed:
         raise
     except ValueError as fault:
         raise Malformed(str(fault)) from None
     except RecursionError:
         raise Malformed("nested too deeply", lasting=True) from None
+    return JsonBody(raw, data, clean)
 
 
-def _decode(body: bytes, charset: str) -> str:
-    """JSON is UTF-8, whatever the header says; the header is asked where the bytes are not."""
+def _decode(body: bytes, charset: str) -> tuple[str, bytes, bool]:
+    """Return a body as text and as UTF-8, and whether it could be decoded.
+
+    JSON is UTF-8, whatever the header says; the header is asked where the bytes are not.
+    """
     for encoding in (json.detect_encoding(body), charset):
         with suppress(UnicodeDecodeError, LookupError):
-            return body.decode(encoding)
-    return body.decode("utf-8", "surrogateescape")
+            text = body.decode(encoding)
+            return text, body if encoding == "utf-8" else text.encode(), True
+    return body.decode("utf-8", "surrogateescape"), body, False
+
+
+def _has_half_pairs(text: str, data: Any) -> bool:
+    """Tell whether half a surrogate pair is written as an escape."""
+    return "\\u" in text and bool(_SURROGATE.search(text)) and not _is_unicode(json.dumps(data, ensure_ascii=False))
 
 
 def _refuse_constant(name: str) -> None:
@@ -91,11 +101,6 @@ def _refuse_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def _is_readable(text: str, data: Any) -> bool:
-    """Tell whether JSON text holds whole characters only, written out or escaped."""
-    return _is_unicode(text) and (not _SURROGATE.search(text) or _is_unicode(json.dumps(data, ensure_ascii=False)))
 
 
 def _is_unicode(text: str) -> bool:
@@ -124,26 +129,29 @@ def nest(path: str, value: Any) -> Any:
 
 def envelope(page: str, body: JsonBody) -> bytes:
     """Return one spool line with the body as it was sent: line breaks in valid JSON stand between tokens only."""
-    return _line(page, body.text.encode().translate(_LINE_BREAKS))
+    return _line(page, body.raw)
 
 
 def envelope_of_records(page: str, path: str, records: Sequence[str]) -> bytes:
     """Return one spool line with these records, each as JSON text, at `path`."""
     before, after = json.dumps(nest(path, ["\n"])).split('"\\n"')
-    return _line(page, (before + ",".join(records) + after).encode().translate(_LINE_BREAKS))
+    return _line(page, (before + ",".join(records) + after).encode())
 
 
 def _line(page: str, body: bytes) -> bytes:
-    return b'{"page":' + json.dumps(page).encode() + b',"body":' + body + b"}\n"
+    one_line = body.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b'{"page":' + json.dumps(page).encode() + b',"body":' + one_line + b"}\n"
 
 
 def readable_records(body: JsonBody, path: str, keys: Sequence[str], keep: Sequence[bool] | None = None) -> list[str]:
     """Return the text of the wanted records at `path`, one that is not valid Unicode as `{_unreadable, keys}`."""
     records = at(body.data, path)
-    texts = record_texts(body.text, path)
+    texts = record_texts(body.raw.decode("utf-8", "surrogateescape"), path)
     wanted = keep or [True] * len(texts)
     return [
-        text if body.clean or _is_readable(text, record) else _stand_in(text, record, keys)
+        text
+        if body.clean or (_is_unicode(text) and not _has_half_pairs(text, record))
+        else _stand_in(text, record, keys)
         for text, record, kept in zip(texts, records, wanted, strict=True)
         if kept
     ]

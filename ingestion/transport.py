@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urljoin
+from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from starberg.ingestion.connections import guarded_adapter
 from starberg.ingestion.streams import SourceSpec
-from starberg.ingestion.url_guard import AddressGuard, admitted, declared_origin, guarded_adapter
-from starberg.utils.clock import Clock
+from starberg.ingestion.url_guard import AddressGuard, absolute, admitted, declared_origin
 from starberg.utils.errors import SourceDataError, StarbergError, TransientError, Unreachable
 
 MAX_REDIRECTS = 3
@@ -62,7 +61,7 @@ class Reply:
 
     def absolute(self, link: str) -> str:
         """Return the URL a link on this page leads to."""
-        return urljoin(self.url, link)
+        return absolute(self.url, link)
 
     @property
     def next_link(self) -> str:
@@ -81,30 +80,27 @@ def http_date(text: str) -> datetime | None:
 
 
 class Transport:
-    """A pooled session to the host of one URL."""
+    """Pooled connections to the host of one URL."""
 
-    def __init__(self, url: str, where: str, spec: SourceSpec, clock: Clock, clean: Callable[[str], str]) -> None:
+    def __init__(self, url: str, where: str, spec: SourceSpec, clean: Callable[[str], str]) -> None:
         self.origin = declared_origin(url, where)
         self._spec = spec
-        self._clock = clock
         self._clean = clean
-        self._session = self._open()
-        self._settings = self._session.merge_environment_settings(url, {}, True, None, None)  # proxies, CA bundle
+        guard = AddressGuard(self.origin, allow_private=spec.allow_private_hosts)
+        self._adapter = guarded_adapter(guard.check, connections=spec.parallel, deadline_s=spec.deadline_s)
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": "starberg",
+            **spec.headers,
+        }
+        # Proxies and CA bundle of the environment. Requests go through the adapter, not the session, which would
+        # follow redirects, keep cookies and let a .netrc entry replace the declared proof.
+        session = requests.Session()
+        self._settings: dict[str, Any] = {**session.merge_environment_settings(url, {}, True, None, None)}
         self._counting = threading.Lock()
         self.sent = 0
         self.bytes_read = 0
-
-    def _open(self) -> requests.Session:
-        guard = AddressGuard(self.origin, allow_private=self._spec.allow_private_hosts)
-        session = requests.Session()
-        adapter = guarded_adapter(guard.check, connections=self._spec.parallel, deadline_s=self._spec.deadline_s)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        session.auth = lambda request: request  # else a .netrc entry would replace the declared proof
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "starberg"})
-        session.headers.update(self._spec.headers)
-        return session
 
     def send(
         self,
@@ -119,26 +115,32 @@ class Transport:
         Raises Again (it may work later), Unreachable (TLS), SourceDataError (another host, too large, a loop).
         """
         for _ in range(MAX_REDIRECTS + 1):
-            prepared = self._session.prepare_request(request)
-            url = admitted(prepared.url or "", self.origin, what)
-            prepared.url = url
+            prepared = self._prepare(request, what)
+            url = prepared.url or ""
             before()
             sign(prepared)
             reply = self._exchange(prepared, url, what)
             target = reply.headers.get("Location", "")
             if reply.status not in _REDIRECTS or not target or request.method != "GET":
                 return reply
-            request = requests.Request("GET", urljoin(url, target))
+            request = requests.Request("GET", admitted(absolute(url, target), self.origin, what))
         raise SourceDataError(f"{what}: more than {MAX_REDIRECTS} redirects")
+
+    def _prepare(self, request: requests.Request, what: str) -> requests.PreparedRequest:
+        try:
+            prepared = request.prepare()
+        except requests.RequestException as fault:
+            raise SourceDataError(f"{what}: {self._clean(str(fault))}") from None
+        prepared.url = admitted(prepared.url or "", self.origin, what)
+        prepared.headers.update(self._headers)
+        return prepared
 
     def _exchange(self, prepared: requests.PreparedRequest, url: str, what: str) -> Reply:
         timeouts = (min(10.0, self._spec.timeout_s), self._spec.timeout_s)
-        deadline = self._clock.monotonic() + self._spec.deadline_s
         self._count(requests=1)
         try:
-            with self._session.send(prepared, timeout=timeouts, allow_redirects=False, **self._settings) as response:
-                body = self._read(response, deadline, what)
-                return Reply(url, response.status_code, response.headers, body)
+            with self._adapter.send(prepared, timeout=timeouts, **self._settings) as response:
+                return Reply(url, response.status_code, response.headers, self._read(response, what))
         except requests.exceptions.SSLError as fault:
             outcome, lasting = self._unreachable(what, fault), True
         except (requests.RequestException, HTTPError, OSError) as fault:
@@ -146,17 +148,14 @@ class Transport:
         # Raised out here, so that the library's error, which quotes the signed URL, is not attached.
         raise outcome if lasting else Again(outcome)
 
-    def _read(self, response: requests.Response, deadline: float, what: str) -> bytes:
-        """Read what is there each time, so that the deadline is seen even if bytes trickle."""
+    def _read(self, response: requests.Response, what: str) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        while chunk := response.raw.read(_CHUNK, decode_content=False):
             parts.append(chunk)
             size += len(chunk)
             if size > self._spec.max_page_bytes:
                 raise too_large(what, self._spec.max_page_bytes)
-            if self._clock.monotonic() > deadline:
-                raise Again(Unreachable(f"{what}: the answer took longer than deadline_s = {self._spec.deadline_s:g}"))
         self._count(read=size)
         return b"".join(parts)
 

@@ -1,23 +1,16 @@
 """Where requests may go: to the declared host and to no address the operator did not mean (SSRF).
 
 Two checks, because one is not enough: every URL about to be sent, redirects and `next` links included, must have the
-declared scheme, host and port; and the address a socket really reached must be a public one, which a name that
-resolves differently the second time (DNS rebinding) cannot evade. Behind a proxy set in the environment the proxy
-resolves names, and only the first check applies.
+declared scheme, host and port; and the address a socket really reached (connections.py asks) must be a public one,
+which a name that resolves differently the second time (DNS rebinding) cannot evade. Behind a proxy set in the
+environment the proxy resolves names, and only the first check applies.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from urllib.parse import urljoin
 
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
@@ -67,6 +60,14 @@ def admitted(url: str, origin: Origin, what: str) -> str:
     return url
 
 
+def absolute(base: str, link: str) -> str:
+    """Return where a link on the page `base` leads; what is no link is returned as it is, for `admitted` to refuse."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return link
+
+
 def _text(origin: Origin) -> str:
     return f"{origin[0]}://{origin[1]}:{origin[2]}"
 
@@ -104,61 +105,3 @@ def _is_private_literal(host: str) -> bool:
         return not _is_public(host)
     except ValueError:
         return False
-
-
-def guarded_adapter(guard: Callable[[str], None], *, connections: int, deadline_s: float) -> HTTPAdapter:
-    """Return a pooled adapter whose connections are checked before a byte is sent, and whose headers come in time."""
-
-    class Guarded:
-        """What both connection classes gain."""
-
-        sock: socket.socket | None
-        hung_up: bool
-
-        def _new_conn(self) -> socket.socket:
-            sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-            try:
-                guard(sock.getpeername()[0])
-            except UsageError:
-                sock.close()
-                raise
-            return sock
-
-        def getresponse(self) -> Any:
-            self.hung_up = False
-            timer = threading.Timer(deadline_s, self._hang_up)  # a time-out per byte does not bound a slow trickle
-            timer.daemon = True
-            timer.start()
-            try:
-                response = super().getresponse()  # type: ignore[misc]
-            finally:
-                timer.cancel()
-            if self.hung_up:
-                raise TimeoutError(f"no headers within {deadline_s:g} s")
-            return response
-
-        def _hang_up(self) -> None:
-            self.hung_up = True
-            if (sock := self.sock) is not None:
-                with suppress(OSError):  # it may have closed meanwhile
-                    sock.shutdown(socket.SHUT_RDWR)
-
-    class Http(Guarded, HTTPConnection):
-        """A guarded plain connection."""
-
-    class Https(Guarded, HTTPSConnection):
-        """A guarded TLS connection: checked before the handshake."""
-
-    class HttpPool(HTTPConnectionPool):
-        """Connections of one host."""
-
-        ConnectionCls = Http
-
-    class HttpsPool(HTTPSConnectionPool):
-        """TLS connections of one host."""
-
-        ConnectionCls = Https
-
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
-    adapter.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
-    return adapter

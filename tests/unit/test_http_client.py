@@ -41,7 +41,7 @@ def test_the_answer_is_the_parsed_body_and_the_servers_own_text(tmp_path: Path) 
     with Server(lambda asked: Say(b'{"results": [1.50]}')) as server:
         answer = get(client(server.url + "/v1/"), tmp_path, page=3)
         assert answer.body.data == {"results": [1.5]}
-        assert answer.body.text == '{"results": [1.50]}'
+        assert answer.body.raw == b'{"results": [1.50]}'
         assert (server.asked[0].path, server.asked[0].query) == ("/v1/items", {"page": "3"})
 
 
@@ -327,16 +327,17 @@ def test_redirects_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target",
     ["http://127.0.0.1:1/", "http://169.254.169.254/latest", "//evil.example/x", "file:///etc/passwd", "http://u:p@x/",
-     "http://127.0.0.1.evil.example/", "http://good\\@evil.example/"],
+     "http://127.0.0.1.evil.example/", "http://good\\@evil.example/", "http://[::1/"],
 )  # fmt: skip
 def test_neither_redirects_nor_links_leave_the_host(target: str, tmp_path: Path) -> None:
     with Server(lambda asked: Say({}, 302, {"Location": target})) as server:
         with pytest.raises(SourceDataError, match="points to"):
             get(client(server.url), tmp_path)
         assert len(server.asked) == 1
-    if target.startswith("http:"):
-        with pytest.raises(SourceDataError, match="points to"):
-            get(client(server.url), tmp_path, target)
+        if "://" in target:
+            with pytest.raises(SourceDataError, match="points to"):
+                get(client(server.url), tmp_path, target)
+        assert len(server.asked) == 1
 
 
 def test_a_name_that_turns_private_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
