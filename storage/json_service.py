@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, TransientError, Unreachable, UsageError
+from starberg.utils.secrets import MASK
 
 ATTEMPTS = 4
 TIMEOUTS_S = (5.0, 30.0)
@@ -28,13 +30,12 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Login:
-    """A bearer token, or OAuth2 client credentials (RFC 6749, section 4.4) sent in the form; empty: no login."""
+class OAuth2:
+    """Client credentials (RFC 6749, section 4.4), sent in the form."""
 
-    token: str = field(default="", repr=False)
-    token_url: str = ""
-    client_id: str = ""
-    client_secret: str = field(default="", repr=False)
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
     scope: str = ""
 
 
@@ -59,7 +60,14 @@ class JsonService:
     """One server's API below `root`. Threads may share it; nothing connects before the first call."""
 
     def __init__(
-        self, root: str, what: str, *, login: Login | None, timeouts_s: tuple[float, float], clock: Clock
+        self,
+        root: str,
+        what: str,
+        *,
+        token: SecretStr | None,
+        oauth2: OAuth2 | None,
+        timeouts_s: tuple[float, float],
+        clock: Clock,
     ) -> None:
         parts = urlsplit(root)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -71,7 +79,7 @@ class JsonService:
         self.clock = clock
         self._timeouts_s = timeouts_s
         self._session = requests.Session()
-        self._auth = _Auth(login or Login(), self)
+        self._auth = _Auth(token, oauth2, self)
         self._session.auth = self._auth  # set even without login: requests would look one up in ~/.netrc
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
@@ -101,9 +109,13 @@ class JsonService:
             raise Unreachable(str(error)) from error
         return result
 
-    def fetch_token(self, login: Login) -> tuple[str, float]:
+    def fetch_token(self, login: OAuth2) -> tuple[str, float]:
         """Fetch an access token; return it and the seconds it is good for."""
-        form = {"grant_type": "client_credentials", "client_id": login.client_id, "client_secret": login.client_secret}
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": login.client_id,
+            "client_secret": login.client_secret.get_secret_value(),
+        }
         if login.scope:
             form["scope"] = login.scope
         try:
@@ -163,15 +175,15 @@ def message(body: Mapping[str, Any]) -> str:
 class _Auth(requests.auth.AuthBase):
     """Adds the bearer token to each request, fetching one when there is none or it is about to end."""
 
-    def __init__(self, login: Login, service: JsonService) -> None:
-        self._login = login
+    def __init__(self, token: SecretStr | None, oauth2: OAuth2 | None, service: JsonService) -> None:
+        self._oauth2 = oauth2
         self._service = service
         self._lock = threading.Lock()
-        self._ends_at = float("inf")
-        self.token = login.token
+        self._ends_at = 0.0 if oauth2 else float("inf")
+        self.token = token.get_secret_value() if token and not oauth2 else ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._login.token_url and (not self.token or self._service.clock.monotonic() >= self._ends_at):
+        if self._service.clock.monotonic() >= self._ends_at:
             self.renew(self.token)
         if self.token:
             request.headers["Authorization"] = f"Bearer {self.token}"
@@ -179,18 +191,19 @@ class _Auth(requests.auth.AuthBase):
 
     def renew(self, used: str) -> bool:
         """Fetch a token in place of the one used, unless another thread did; False if there is none to be had."""
-        if not self._login.token_url:
+        if not self._oauth2:
             return False
         with self._lock:
             if self.token == used:
-                self.token, lasts_s = self._service.fetch_token(self._login)
+                self.token, lasts_s = self._service.fetch_token(self._oauth2)
                 self._ends_at = self._service.clock.monotonic() + max(lasts_s - _RENEW_BEFORE_S, lasts_s / 2)
         return True
 
     def cleaned(self, text: str) -> str:
         """Return a server's text without our secrets."""
-        for secret in (self.token, self._login.client_secret):
-            text = text.replace(secret, "********") if secret else text
+        secrets = [self.token, self._oauth2.client_secret.get_secret_value() if self._oauth2 else ""]
+        for secret in filter(None, secrets):
+            text = text.replace(secret, MASK)
         return text
 
 

@@ -1,12 +1,14 @@
 """The lease of a warehouse: politeness between runs, never correctness.
 
 A lease is one object, `leases/<warehouse>.json`, put only if absent and renewed while its run lives. A second run waits
-for it or says who holds it. Nothing depends on it being exclusive: of two runs that both think they hold it only one
-can publish (see `etl.pipeline`).
+for it or says who holds it. It belongs to a run id: a task of the same run that comes after a killed one goes on with
+it. Nothing depends on it being exclusive (two runs may take over from a dead one at the same moment, a frozen run may
+wake up): of two runs that both think they hold it only one can publish (see `etl.pipeline`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -15,20 +17,22 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from starberg.storage.object_store import ObjectMissing, ObjectStore
 from starberg.utils.clock import Clock
-from starberg.utils.errors import Busy, StarbergError
+from starberg.utils.errors import Busy, LakeError, StarbergError
 
 TTL = timedelta(seconds=60)
 """A lease that was not renewed for this long is its run's no more."""
 
 _POLL_S = 0.5
 
+_log = logging.getLogger(__name__)
+
 
 class Lease(BaseModel):
-    """Who holds a warehouse since when; times are UTC. `boot` tells processes of one machine start from another's."""
+    """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,9 +62,9 @@ def hold(
     reclaim: Callable[[Lease], None],
     ttl: timedelta = TTL,
 ) -> Iterator[Lease]:
-    """Hold a warehouse's lease; a dead one is given to `reclaim` first, then taken over.
+    """Hold a warehouse's lease; another run's dead one is given to `reclaim` first, then taken over.
 
-    Raises Busy, naming the holder, once `wait_s` is over.
+    Raises Busy, naming the holder, once `wait_s` is over, and what the store and `reclaim` raise.
     """
     deadline = clock.monotonic() + wait_s
     while (lease := _try(store, warehouse, run_id, clock, reclaim, ttl)) is None:
@@ -75,8 +79,7 @@ def hold(
     finally:
         stop.set()
         keeper.join()
-        if _is_ours(store, lease):
-            store.delete([_key(warehouse)])
+        _release(store, lease)
 
 
 def live(store: ObjectStore, clock: Clock) -> list[Lease]:
@@ -100,6 +103,9 @@ def _try(
     if _put(store, lease, if_absent=True):
         return lease
     held = _read(store, _key(warehouse))
+    if held and held.run_id == run_id:
+        _put(store, lease)
+        return lease
     if held and held.is_dead(clock.now()):
         reclaim(held)
         if _read(store, _key(warehouse)) == held:
@@ -112,8 +118,17 @@ def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop:
         try:
             if _is_ours(store, lease):
                 _put(store, lease.model_copy(update={"expires_at": clock.now() + ttl}))
-        except StarbergError:
-            continue  # The store is away: so is the run, or the next renewal is in time.
+        except StarbergError as error:  # the store is away: so is the run, or the next renewal is in time
+            _log.warning("the lease of %s was not renewed: %s", lease.warehouse, error)
+
+
+def _release(store: ObjectStore, lease: Lease) -> None:
+    """Let go; what is left behind is found dead, and must not turn a run that published into a failed one."""
+    try:
+        if _is_ours(store, lease):
+            store.delete([_key(lease.warehouse)])
+    except StarbergError as error:
+        _log.warning("the lease of %s was not released: %s", lease.warehouse, error)
 
 
 def _busy(store: ObjectStore, warehouse: str, clock: Clock) -> Busy:
@@ -141,6 +156,9 @@ def _read(store: ObjectStore, key: str) -> Lease | None:
         return Lease.model_validate_json(store.get(key))
     except ObjectMissing:
         return None
+    except ValidationError:
+        where = store.uri(key)
+        raise LakeError(f"{where} is no lease", hint="Delete it if no run is at work") from None
 
 
 def _key(warehouse: str) -> str:
@@ -148,9 +166,9 @@ def _key(warehouse: str) -> str:
 
 
 def _boot() -> str:
-    """Name this start of this machine, so that a process id of an earlier one is not taken for ours."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.is_file() else ""
+    """Name this start of this machine and, in a container, its processes: elsewhere a process id means another one."""
+    boot_id, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return f"{boot_id.read_text().strip()} {processes.readlink()}" if boot_id.is_file() else ""
 
 
 def _runs(pid: int) -> bool:

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import SecretStr
+
 from starberg.storage.branches import (
     BRANCH_PREFIX,
     MAIN,
@@ -33,7 +35,7 @@ from starberg.storage.branches import (
     is_name,
     no_such_state,
 )
-from starberg.storage.json_service import TIMEOUTS_S, JsonService, Login, Reply, Undecided, message
+from starberg.storage.json_service import TIMEOUTS_S, JsonService, OAuth2, Reply, Undecided, message
 from starberg.utils.clock import Clock
 from starberg.utils.errors import Conflict, LakeError, UsageError
 
@@ -49,13 +51,16 @@ class NessieCatalog:
         self,
         uri: str,
         *,
-        login: Login | None = None,
+        token: SecretStr | None = None,
+        oauth2: OAuth2 | None = None,
         timeouts_s: tuple[float, float] = TIMEOUTS_S,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or Clock()
         root = f"{server_of(uri)}/api/v2"
-        self._service = JsonService(root, "Nessie", login=login, timeouts_s=timeouts_s, clock=self._clock)
+        self._service = JsonService(
+            root, "Nessie", token=token, oauth2=oauth2, timeouts_s=timeouts_s, clock=self._clock
+        )
 
     def __repr__(self) -> str:
         return f"NessieCatalog({self._service.root})"

@@ -42,6 +42,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, LakeError, StarbergError, Unreachable, UsageError
+from starberg.utils.secrets import MASK
 
 FORMAT_VERSION = 1
 LOCK_WAIT_S = 30
@@ -191,7 +192,7 @@ class Database:
     def _explained(self, error: DBAPIError) -> StarbergError:
         text = str(error.orig)
         if self._url.password:
-            text = text.replace(str(self._url.password), "********")
+            text = text.replace(str(self._url.password), MASK)
         if isinstance(error.orig, sqlite3.Error):
             return _explained_sqlite(self.name, text, getattr(error.orig, "sqlite_errorcode", None))
         return _explained_postgres(self.name, text, error)

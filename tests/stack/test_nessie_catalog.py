@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 sys.path.append(str(Path(__file__).parents[1] / "behaviours"))
 pytest.register_assert_rewrite("catalog_questions")
@@ -20,7 +21,7 @@ from fault_proxy import FaultProxy, fault_proxy
 from servers import Asked, FakeClock, Say, Server, closed_port
 
 from starberg.storage.branches import Catalog, Move, TableIds
-from starberg.storage.json_service import Login
+from starberg.storage.json_service import OAuth2
 from starberg.storage.nessie_catalog import NessieCatalog
 from starberg.utils.errors import CredentialsError, Unreachable, UsageError
 
@@ -170,12 +171,12 @@ def answering(reply: Any) -> Server:
 def test_a_refused_login_is_told_at_once_and_without_the_token(status: int) -> None:
     clock = FakeClock()
     with answering(Say({"message": "no such token: canary-token"}, status)) as server:
-        catalog = NessieCatalog(server.url, login=Login(token="canary-token"), clock=clock)
+        catalog = NessieCatalog(server.url, token=SecretStr("canary-token"), clock=clock)
         with pytest.raises(CredentialsError, match=str(status)) as caught:
             catalog.state()
         assert server.asked[0].headers["Authorization"] == "Bearer canary-token"
         assert len(server.asked) == 1
-    assert "canary" not in "".join(traceback.format_exception(caught.value)) + repr(catalog) + repr(Login("canary"))
+    assert "canary" not in "".join(traceback.format_exception(caught.value)) + repr(catalog)
 
 
 def test_a_netrc_login_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +199,10 @@ def test_client_credentials_fetch_a_token_and_a_new_one_when_it_is_refused() -> 
         return Say({"repositoryCreationTimestamp": "then"})
 
     with answering(answer) as server:
-        login = Login(token_url=f"{server.url}/token", client_id="me", client_secret="canary", scope="catalog")
-        catalog = NessieCatalog(server.url, login=login)
+        login = OAuth2(
+            token_url=f"{server.url}/token", client_id="me", client_secret=SecretStr("canary"), scope="catalog"
+        )
+        catalog = NessieCatalog(server.url, oauth2=login)
         assert [catalog.identity(), catalog.identity(), catalog.identity()] == ["nessie:then"] * 3
         paths = [asked.path for asked in server.asked]
         assert paths.count("/token") == 2
@@ -208,9 +211,9 @@ def test_client_credentials_fetch_a_token_and_a_new_one_when_it_is_refused() -> 
 
 def test_refused_client_credentials_are_told() -> None:
     with answering(Say({"error": "invalid_client"}, 401)) as server:
-        login = Login(token_url=f"{server.url}/token", client_id="me", client_secret="canary")
+        login = OAuth2(token_url=f"{server.url}/token", client_id="me", client_secret=SecretStr("canary"))
         with pytest.raises(CredentialsError, match="gave no token") as caught:
-            NessieCatalog(server.url, login=login).identity()
+            NessieCatalog(server.url, oauth2=login).identity()
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
