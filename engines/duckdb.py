@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.base import ParquetFile
-from starberg.storage.iceberg_schemas import PartitionBy, SqlColumn
-from starberg.storage.iceberg_writer import ColumnStats
+from starberg.storage.columns import ColumnStats, PartitionBy, SqlColumn
 from starberg.utils.errors import LakeError, StarbergError, UsageError
 from starberg.utils.sql import quote, quote_name, text
 
@@ -52,14 +51,19 @@ class DuckDBEngine:
     ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="starberg-", dir=scratch))
         self.connection = _connect(self.scratch, memory_limit, threads)
-        self._load("avro", "iceberg", *(["httpfs"] if s3 else []))
-        if s3:
-            self._create_secret(s3)
+        self._s3 = s3
+        self._reads_lake = False
         self._files = 0
 
-    def _load(self, *extensions: str) -> None:
-        for extension in extensions:
+    def _read_lake(self) -> None:
+        """Load what reading Iceberg needs, at the first table: DuckDB checks 60 MB of signatures, 0.3 s of CPU."""
+        if self._reads_lake:
+            return
+        for extension in ("avro", "iceberg", *(["httpfs"] if self._s3 else [])):
             self.connection.load_extension(str(_extension_path(extension)))
+        if self._s3:
+            self._create_secret(self._s3)
+        self._reads_lake = True
 
     def _create_secret(self, s3: S3Access) -> None:
         """A secret, not settings: its values never show in errors or `duckdb_settings()`."""
@@ -78,6 +82,8 @@ class DuckDBEngine:
 
     def attach(self, tables: Mapping[str, str]) -> None:
         """See `Engine.attach`."""
+        if tables:
+            self._read_lake()
         for schema in {name.split(".")[0] for name in tables}:
             self.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
         for name, location in tables.items():
@@ -85,6 +91,7 @@ class DuckDBEngine:
 
     def scan(self, location: str) -> str:
         """See `Engine.scan`."""
+        self._read_lake()
         return f"(SELECT *, filename, file_row_number FROM iceberg_scan({text(location)}))"
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
