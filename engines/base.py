@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from starberg.storage.iceberg_schemas import PartitionBy, SqlColumn
-from starberg.storage.iceberg_writer import ColumnStats
+from starberg.storage.columns import ColumnStats, PartitionBy, SqlColumn
 
 
 @dataclass(frozen=True)

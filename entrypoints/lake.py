@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
-from starberg.etl.build import BuildOptions
 from starberg.etl.model import Table, Warehouse
 from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
 from starberg.storage.branches import MAIN, Catalog, State
@@ -64,6 +63,7 @@ class Lake:
         declared = self.warehouse(warehouse)
         if not etl:
             return self._ingest_only(declared, source, full=full)
+        from starberg.etl.build import BuildOptions
         from starberg.etl.pipeline import RunOptions
 
         options = RunOptions(
@@ -76,6 +76,7 @@ class Lake:
 
     def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
         """Build tables (default: all) from raw and publish; surrogate keys keep their numbers."""
+        from starberg.etl.build import BuildOptions
         from starberg.etl.pipeline import RunOptions
 
         declared = self.warehouse(warehouse)

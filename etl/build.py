@@ -29,7 +29,7 @@ from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.ingestion.columns import json_columns
 from starberg.ingestion.streams import Stream
-from starberg.storage.iceberg_schemas import PartitionBy
+from starberg.storage.columns import PartitionBy
 from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream

@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine, ParquetFile
-from starberg.storage.iceberg_schemas import PartitionBy
+from starberg.storage.columns import FILE_PATH_ID, POS_ID, PartitionBy, WrittenFile
 from starberg.storage.iceberg_tables import BranchTables, Change, DeleteFile, IcebergTable
-from starberg.storage.iceberg_writer import FILE_PATH_ID, POS_ID, WrittenFile
 from starberg.utils.sql import names, quote_name, text
 
 REWRITE_SHARE = 0.3

@@ -7,9 +7,7 @@ the column a new id, so old files read as null there and never as a wrong value.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -46,6 +44,7 @@ from pyiceberg.types import (
 )
 from sqlglot import exp
 
+from starberg.storage.columns import PartitionBy, SqlColumn
 from starberg.utils.errors import DeclarationError
 
 _D = exp.DataType.Type
@@ -83,32 +82,6 @@ _TRANSFORMS: dict[str, Transform[Any, Any]] = {
     "day": DayTransform(),
     "hour": HourTransform(),
 }
-_PARTITION = re.compile(r"^(?:(?P<transform>\w+)\((?P<of>\w+)\)|(?P<column>\w+))$")
-
-
-@dataclass(frozen=True)
-class SqlColumn:
-    """A column as SQL sees it: its name and its type in DuckDB's spelling."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
-class PartitionBy:
-    """One hidden partition field: `identity`, `year`, `month`, `day` or `hour` of a column."""
-
-    transform: str
-    column: str
-
-    @classmethod
-    def parse(cls, text: str) -> PartitionBy:
-        """Read `month(sold_at)` or `region`; ValueError says what is allowed."""
-        found = _PARTITION.match(text.strip())
-        transform = (found and (found["transform"] or "identity")) or ""
-        if not found or transform not in _TRANSFORMS:
-            raise ValueError(f"{text!r} is not a column or year|month|day|hour(column)")
-        return cls(transform, found["of"] or found["column"])
 
 
 def iceberg_type(sql_type: str, column: str, ids: Iterator[int]) -> IcebergType:

@@ -31,15 +31,9 @@ from pyiceberg.table.update import (
 from pyiceberg.typedef import Record
 
 from starberg.storage.branches import Branch, Catalog, Move, TableIds
-from starberg.storage.iceberg_schemas import (
-    PartitionBy,
-    SqlColumn,
-    evolved_schema,
-    new_schema,
-    parquet_field_ids,
-    partition_spec,
-)
-from starberg.storage.iceberg_writer import SnapshotWriter, WrittenFile
+from starberg.storage.columns import PartitionBy, SqlColumn, WrittenFile
+from starberg.storage.iceberg_schemas import evolved_schema, new_schema, parquet_field_ids, partition_spec
+from starberg.storage.iceberg_writer import SnapshotWriter
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.store_io import StoreIO
 from starberg.utils.errors import LakeError

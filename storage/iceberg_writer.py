@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -56,35 +55,11 @@ from pyiceberg.types import (
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 
-FILE_PATH_ID = 2147483546
-POS_ID = 2147483545
-"""Reserved field ids of a position-delete file's columns (spec, "Reserved Field IDs")."""
+from starberg.storage.columns import FILE_PATH_ID, WrittenFile
 
 _BOUND_CHARS = 16
 _MERGE_MANIFESTS_AT = 32
 """Manifests of one content are folded into one when a commit would leave more, so that planning stays cheap."""
-
-
-@dataclass(frozen=True)
-class ColumnStats:
-    """Statistics of one column of one file; bounds are SQL text, None when unknown or when the column holds NaN."""
-
-    size_bytes: int
-    values: int
-    nulls: int
-    lower: str | None = None
-    upper: str | None = None
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A Parquet file in the lake: its location, rows, bytes, partition values (Iceberg's numbers) and statistics."""
-
-    location: str
-    rows: int
-    size_bytes: int
-    partition: tuple[Any, ...] = ()
-    columns: Mapping[str, ColumnStats] = field(default_factory=dict)
 
 
 class _DeleteManifestWriter(ManifestWriterV2):
