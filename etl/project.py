@@ -116,9 +116,8 @@ def _value(inside: str, environment: Mapping[str, str]) -> str:
         raise ValueError(f"${{{inside}}} is no variable", "Write ${NAME} or ${NAME:default}.")
     name, default = parts.groups()
     if looks_secret(name.removesuffix("_FILE")):
-        raise ValueError(
-            f"{name} holds a secret", f"Secrets stay out of declarations: write `auth: {{secret: {name}}}`."
-        )
+        hint = f"Write `auth: {{secret: {name}}}`; secrets stay out of declarations."
+        raise ValueError(f"{name} holds a secret", hint)
     value = environment.get(name) or default
     if value is None:
         raise ValueError(f"{name} is not set", f"Set {name}, or write ${{{name}:default}}.")

@@ -139,21 +139,31 @@ def _unordered(body: Body) -> Iterator[SqlProblem]:
     """Yield what picks or lists rows in an order nobody gave."""
     for node in body.query.walk():
         if isinstance(node, _ORDERED_AGGREGATES) or called_name(node) == "arbitrary":
-            if not (isinstance(node.this, exp.Order) or _over_order(body, node)):
-                name, example = _function(body, node), "x ORDER BY y"
-                hint = f"Write {name}({example}), y telling the rows apart; max(x) if any will do."
-                yield body.problem(node, f"{name}() takes rows in no order", hint)
-        elif isinstance(node, _ORDERED_WINDOWS) and not _over_order(body, node):
+            if not (any(isinstance(part, exp.Order) for part in node.iter_expressions()) or _over_order(node)):
+                yield _unordered_aggregate(body, node)
+        elif isinstance(node, _ORDERED_WINDOWS) and not _over_order(node):
             name = _function(body, node)
             yield body.problem(node, f"{name}() over rows in no order", f"Write {name}(…) OVER (… ORDER BY y).")
-        elif isinstance(node, exp.Limit | exp.Fetch | exp.Offset):
-            if node.parent is None or not (node.parent.args.get("order") or isinstance(node.parent, exp.GroupConcat)):
-                yield body.problem(node, "LIMIT of rows in no order", "Add ORDER BY columns that tell the rows apart.")
-        elif isinstance(node, exp.Distinct) and node.args.get("on") and not node.parent.args.get("order"):  # type: ignore[union-attr]
-            yield body.problem(node, "DISTINCT ON takes any row", "Add ORDER BY columns that tell the rows apart.")
+        elif _takes_some_rows(node) and not (node.parent and node.parent.args.get("order")):
+            what = "DISTINCT ON" if isinstance(node, exp.Distinct) else "LIMIT"
+            hint = "Add ORDER BY columns that tell the rows apart."
+            yield body.problem(node, f"{what} takes any rows where there is no order", hint)
 
 
-def _over_order(body: Body, node: exp.Expr) -> bool:
+def _unordered_aggregate(body: Body, node: exp.Expr) -> SqlProblem:
+    place = node.parent if isinstance(node.parent, exp.IgnoreNulls) else node  # any_value() is read as if it said so
+    name = _function(body, place)
+    hint = f"Write {name}(x ORDER BY y), y telling the rows apart; max(x) if any will do."
+    return body.problem(place, f"{name}() takes rows in no order", hint)
+
+
+def _takes_some_rows(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Distinct):
+        return bool(node.args.get("on"))
+    return isinstance(node, exp.Limit | exp.Fetch | exp.Offset) and not isinstance(node.parent, exp.GroupConcat)
+
+
+def _over_order(node: exp.Expr) -> bool:
     """Return whether a function runs over a window with an order."""
     above = node.parent
     while isinstance(above, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):

@@ -12,8 +12,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("grian", ["grain", "keys"])
     "Did you mean 'grain'?"
     """
-    names = sorted(set(known))
+    names = {name.lower(): name for name in sorted(known)}
     close = get_close_matches(word.lower(), names, n=1)
     if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(names)}." if names else ""
+        return f"Did you mean {names[close[0]]!r}?"
+    return f"Known: {', '.join(names.values())}." if names else ""

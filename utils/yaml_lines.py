@@ -85,7 +85,8 @@ class YamlFile:
             self.value: Any = {} if self._root is None else loader.construct_document(self._root)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise self._unreadable(error.problem or "", mark.line if mark else 0) from None
+            line = min(mark.line, text.rstrip().count("\n")) if mark else 0  # the end is where the text ends
+            raise self._unreadable(error.problem or "", line) from None
         except yaml.reader.ReaderError as error:
             raise self._unreadable(error.reason, text.count("\n", 0, error.position)) from None
 
@@ -138,7 +139,7 @@ class YamlFile:
         if value != node.value:
             self._written[id(node)] = node.value
             node.value = value
-            if node.style is None:
+            if not node.style:  # written without quotes
                 node.tag = _Loader("").resolve(yaml.ScalarNode, value, (True, False))
 
     def _line(self, node: yaml.Node) -> int:

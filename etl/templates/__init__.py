@@ -86,7 +86,8 @@ def _place(project: Path, name: str, kind: Kind) -> tuple[Path, str]:
     home = project / "warehouses" / warehouse
     prefix = PREFIXES[kind][0]
     if not (NAME.match(warehouse) and NAME.match(table) and table.startswith(PREFIXES[kind])):
-        raise _no_name(name, kind.value.removesuffix("s"), f"{warehouse or 'sales'}.{prefix}{table or 'orders'}")
+        example = f"{warehouse}.{prefix}{table}" if table else f"sales.{prefix}orders"
+        raise _no_name(name, kind.value.removesuffix("s"), example.lower())
     if not (home / WAREHOUSE_FILE).is_file():
         known = [path.parent.name for path in (project / "warehouses").glob(f"*/{WAREHOUSE_FILE}")]
         hint = did_you_mean(warehouse, known) or f"Write it first: starberg new warehouse {warehouse}"
