@@ -20,7 +20,7 @@ from starberg.utils.errors import UsageError
 from starberg.utils.settings import Settings
 
 if TYPE_CHECKING:
-    from starberg.storage.json_service import Login
+    from starberg.storage.json_service import OAuth2
 
 Wrap = Callable[[ObjectStore, Catalog], tuple[ObjectStore, Catalog]]
 
@@ -88,7 +88,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
         if not settings.nessie_uri:
             raise UsageError("the catalog is nessie and no server is set", hint="Set NESSIE_URI.")
-        return NessieCatalog(settings.nessie_uri, login=_nessie_login(settings))
+        return NessieCatalog(settings.nessie_uri, token=settings.nessie_token, oauth2=_nessie_oauth2(settings))
     raise UsageError(f"no catalog of kind {settings.catalog}", hint="Use sqlite, postgresql or nessie.")
 
 
@@ -107,16 +107,13 @@ def _open_engine(settings: Settings, store: ObjectStore) -> DuckDBEngine:
     )
 
 
-def _nessie_login(settings: Settings) -> Login:
-    from starberg.storage.json_service import Login
+def _nessie_oauth2(settings: Settings) -> OAuth2 | None:
+    from starberg.storage.json_service import OAuth2
 
-    token, secret = settings.nessie_token, settings.nessie_oauth2_client_secret
-    return Login(
-        token=token.get_secret_value() if token else "",
-        token_url=settings.nessie_oauth2_token_url,
-        client_id=settings.nessie_oauth2_client_id,
-        client_secret=secret.get_secret_value() if secret else "",
-    )
+    secret = settings.nessie_oauth2_client_secret
+    if secret is None:
+        return None
+    return OAuth2(settings.nessie_oauth2_token_url, settings.nessie_oauth2_client_id, secret)
 
 
 def _secret(settings: Settings, overrides: Mapping[str, str], name: str) -> str | None:
