@@ -18,11 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from starberg.storage.lease import Lease, hold
-
 from starberg.engines.base import Engine
 from starberg.etl.build import Build, BuildOptions, BuildResult
-from starberg.etl.compile import lookups
 from starberg.etl.control import TABLES, ControlTables, RunRow, state_row
 from starberg.etl.model import Warehouse
 from starberg.etl.quality import Check, CheckResult, invariants, own_checks, run_check
@@ -30,6 +27,7 @@ from starberg.etl.results import LoadResult, RunResult, Status, TableResult, Ver
 from starberg.etl.row_delta import RowDelta
 from starberg.storage.branches import Branch, Catalog
 from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.lease import Lease, hold
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock

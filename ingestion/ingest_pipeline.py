@@ -99,8 +99,8 @@ class Ingestion:
         if spec.budget.per_run is None and spec.budget.per_month is None:
             return Unlimited()
         month = f"{self.clock.now():%Y-%m}"
-        limits = {"per_month": spec.budget.per_month, "per_run": spec.budget.per_run}
-        return StoreLedger(self.store, f"requests/{self.warehouse}/{spec.name}", month, run_id, **limits)
+        folder, budget = f"requests/{self.warehouse}/{spec.name}", spec.budget
+        return StoreLedger(self.store, folder, month, run_id, per_month=budget.per_month, per_run=budget.per_run)
 
     @contextmanager
     def _engine(self) -> Iterator[Engine]:
