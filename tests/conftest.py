@@ -1,1 +1,16 @@
-"""Its presence puts this folder on the import path, so that every test finds the helpers beside it."""
+"""Its presence puts this folder on the import path, so that every test finds the helpers beside it.
+
+Property tests run few examples by default; `--hypothesis-profile=soak` (or HYPOTHESIS_PROFILE=soak) runs thousands.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, print_blob=True)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -1,0 +1,256 @@
+"""A small lake in a folder: declare tables, land records, build and publish, ask SQL.
+
+    lake = TempLake(tmp_path)
+    lake.stream("games", {"id": "BIGINT", "name": "VARCHAR"})
+    lake.declare("staging/stg_games", "select id as game_id, name from games")
+    lake.land("games", [{"id": 1, "name": "Tetris"}])
+    lake.build()
+    assert lake.rows("select game_id, name from stg_games") == [(1, "Tetris")]
+
+Declarations are files read by the project's own reader; the sources are played by `land`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from servers import FakeClock
+
+from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.build import Build, BuildOptions, BuildResult
+from starberg.etl.control import TABLES, ControlTables, state_row
+from starberg.etl.model import Kind, Warehouse
+from starberg.etl.project import load_warehouse
+from starberg.etl.quality import CheckResult, invariants, own_checks, run_check
+from starberg.etl.results import TableDifference, TableResult
+from starberg.etl.row_delta import RowDelta
+from starberg.ingestion.landing import Landing
+from starberg.ingestion.source import Extract
+from starberg.storage.branches import Branch, Catalog
+from starberg.storage.iceberg_tables import BranchTables, IcebergTable, read_table
+from starberg.storage.local_store import LocalStore
+from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.sql_catalog import SqlCatalog
+from starberg.utils.errors import CheckFailed
+from starberg.utils.sql import quote_name
+
+Record = Mapping[str, Any] | str
+"""A source's record; a string is its JSON text as the source wrote it."""
+
+_SOURCE = "api"
+
+
+def examples(number: int) -> settings:
+    """Return settings for a costly property: `number` examples, a hundred times as many in the soak profile."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // 100))  # type: ignore[union-attr]
+
+
+@cache
+def _engine(*, keep_order: bool) -> DuckDBEngine:
+    """One engine for all lakes of a process: opening one costs more than a small build."""
+    engine = DuckDBEngine()
+    engine.run(f"SET preserve_insertion_order = {keep_order}")
+    return engine
+
+
+def fresh_engine(*, keep_order: bool = False) -> DuckDBEngine:
+    """Return the process's engine without any table of its last user."""
+    engine = _engine(keep_order=keep_order)
+    engine.run("RESET search_path")
+    for (name,) in engine.rows("SELECT table_name FROM duckdb_tables() WHERE temporary"):
+        engine.run(f"DROP TABLE {quote_name(name)}")
+    for (name,) in engine.rows("SELECT schema_name FROM duckdb_schemas() WHERE NOT internal"):
+        engine.run(f"DROP SCHEMA {quote_name(name)} CASCADE")
+    return engine
+
+
+@dataclass(frozen=True)
+class Built:
+    """One build: what it did, and what the checks found."""
+
+    result: BuildResult
+    checks: Sequence[CheckResult]
+
+    @property
+    def tables(self) -> dict[str, TableResult]:
+        """What happened to each table."""
+        return {table.name: table for table in self.result.tables}
+
+    @property
+    def changed(self) -> dict[str, tuple[int, int, int]]:
+        """Rows inserted, updated and deleted of the tables with any."""
+        counts = {t.name: (t.rows_inserted, t.rows_updated, t.rows_deleted) for t in self.result.tables}
+        return {name: found for name, found in counts.items() if any(found)}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of it."""
+        return self.result.notes
+
+
+@dataclass
+class TempLake:
+    """A lake with one warehouse and one source, `api`; the clock stands unless it is moved."""
+
+    folder: Path
+    name: str = "shop"
+    timezone: str = "UTC"
+    store: ObjectStore = None  # type: ignore[assignment]
+    catalog: Catalog = None  # type: ignore[assignment]
+    clock: FakeClock = field(default_factory=FakeClock)
+    _streams: dict[str, Any] = field(default_factory=dict)
+    _warehouse: Warehouse | None = None
+    _runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = self.store or LocalStore(self.folder / "lake")
+        self.catalog = self.catalog or SqlCatalog(f"sqlite:///{self.folder}/catalog.db", clock=self.clock)
+
+    # Declaring
+
+    def stream(self, name: str, columns: Mapping[str, Any], key: str | Sequence[str] = "id", **more: Any) -> None:
+        """Declare (or declare anew) a stream; `more` are further fields of it. Undeclared columns are left out."""
+        keys = [key] if isinstance(key, str) else list(key)
+        self._streams[name] = {"key": keys, "columns": dict(columns), "undeclared": "ignore", **more}
+        self._warehouse = None
+
+    def declare(self, path: str, sql: str) -> None:
+        """Write a table's file, such as `facts/fact_sales`; its header stands in the leading comment."""
+        file = self.folder / self.name / f"{path}.sql"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(sql)
+        self._warehouse = None
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The declarations as they are now."""
+        if self._warehouse is None:
+            home = self.folder / self.name
+            home.mkdir(parents=True, exist_ok=True)
+            source = {"kind": "rest", "timezone": self.timezone, "streams": self._streams}
+            (home / "warehouse.yml").write_text(json.dumps({"sources": {_SOURCE: source}}))
+            self._warehouse = load_warehouse(home, {})
+        return self._warehouse
+
+    # Landing
+
+    def chain(self, stream: str) -> RawStream:
+        """Return a stream's loads."""
+        return RawStream(self.store, self.name, _SOURCE, stream)
+
+    def land(
+        self,
+        stream: str,
+        records: Sequence[Record],
+        *,
+        whole: bool = False,
+        keys_only: bool = False,
+        cursor: Mapping[str, Any] | None = None,
+        previous: Manifest | None = None,
+        run_id: str = "ingest",
+    ) -> Manifest | None:
+        """Land what an extractor would have fetched; `previous` is the chain's last load unless given."""
+        source = self.warehouse.sources[_SOURCE]
+        chain = self.chain(stream)
+        extract = Extract(
+            spools=(self._spool(records),) if records else (),
+            records_path="",
+            cursor=cursor or {},
+            observed_at=self.clock.now(),
+            whole=whole,
+            keys_only=keys_only,
+        )
+        engine = fresh_engine(keep_order=True)
+        landing = Landing(engine, chain, source, source.streams[stream], self.folder, self.clock)
+        return landing.land(extract, previous or chain.last(), run_id, "api.example.org")
+
+    def _spool(self, records: Sequence[Record]) -> Path:
+        texts = [record if isinstance(record, str) else json.dumps(record) for record in records]
+        path = self.folder / "spool.jsonl"
+        path.write_text(f'{{"page": "page 1", "body": [{", ".join(texts)}]}}\n')
+        return path
+
+    # Building
+
+    def build(
+        self,
+        *,
+        rebuild: Collection[str] = (),
+        allow_deletes: Collection[str] = (),
+        stop_on_edit: bool = False,
+        check: bool = True,
+    ) -> Built:
+        """Build every table on a branch, run the checks and publish; CheckFailed if one failed."""
+        options = BuildOptions(rebuild, allow_deletes, stop_on_edit)
+        with self.session() as (branch, engine, tables):
+            result, control = self._build(branch, engine, tables, options)
+            checks = self._checks(engine) if check else []
+            failed = [found for found in checks if found.status == "failed"]
+            if failed:
+                raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
+            delta = RowDelta(engine, tables, branch.run_id)
+            control.write(delta, "etl_tables", [state_row(name, state) for name, state in result.states.items()])
+            marks = [_mark(table, manifest) for table, manifest in result.marks.items()]
+            control.write(delta, "high_water_mark", marks)
+            self.catalog.publish(branch, "build")
+        return Built(result, checks)
+
+    def verify(self) -> list[TableDifference]:
+        """Return the tables that a rebuild from raw would make other than they are."""
+        with self.session() as (branch, engine, tables):
+            result, _ = self._build(branch, engine, tables, BuildOptions(rebuild="*", verify=True))
+        return [found for found in result.differences if found.only_published or found.only_rebuilt]
+
+    @contextmanager
+    def session(self) -> Iterator[tuple[Branch, DuckDBEngine, BranchTables]]:
+        """Cut a branch and read it; it is dropped at the end."""
+        self._runs += 1
+        branch = self.catalog.create_branch(f"run{self._runs}", self.name)
+        pointers = dict(self.catalog.state(branch.name).tables)
+        engine = fresh_engine()
+        engine.attach(pointers)
+        try:
+            yield branch, engine, BranchTables(self.catalog, self.store, branch, pointers)
+        finally:
+            self.catalog.drop_branch(branch)
+
+    def _build(
+        self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions
+    ) -> tuple[BuildResult, ControlTables]:
+        existing = [name for name in TABLES if f"{self.name}.{name}" in tables.pointers]
+        control = ControlTables(engine, self.name, existing)
+        build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
+        return build.run(control.build_states(), control.published_loads()), control
+
+    def _checks(self, engine: DuckDBEngine) -> list[CheckResult]:
+        built = [table for table in self.warehouse.tables.values() if table.kind is not Kind.CHECK]
+        checks = [check for table in built for check in invariants(table, self.warehouse)]
+        return [run_check(engine, check) for check in [*checks, *own_checks(self.warehouse)]]
+
+    # Asking
+
+    def rows(self, sql: str, at: str = "main") -> list[tuple[Any, ...]]:
+        """Answer SQL over the published tables."""
+        engine = fresh_engine()
+        engine.attach(self.catalog.state(at).tables)
+        engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self.name)}")
+        engine.run(f"SET search_path = '{self.name}'")
+        return engine.rows(sql)
+
+    def table(self, name: str) -> IcebergTable:
+        """Return a published table's metadata."""
+        full = f"{self.name}.{name}"
+        return read_table(self.store, full, self.catalog.state().tables[full])
+
+
+def _mark(table: str, manifest: Manifest) -> dict[str, Any]:
+    place = {"source": manifest.source, "stream": manifest.stream, "load_seq": manifest.seq}
+    return {"table_name": table, **place, "high_water_mark": "{}", "last_updated": manifest.observed_at}
