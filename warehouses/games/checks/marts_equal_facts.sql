@@ -2,9 +2,9 @@
 description: The marts' totals are those of the facts and bridges.
 */
 with dated as (
-    select game_id, year(released) as release_year
+    select game_id, year(released_on) as release_year
     from fact_games
-    where released is not null and not is_deleted
+    where released_on is not null and not is_deleted
 ),
 
 expected as (

@@ -2,10 +2,10 @@
 description: A platform's share is its games over the year's games, which are the facts of that year.
 */
 with years as (
-    select year(released) as release_year, count(*) as games
+    select year(released_on) as release_year, count(*) as games
     from fact_games
-    where released is not null and not is_deleted
-    group by year(released)
+    where released_on is not null and not is_deleted
+    group by year(released_on)
 )
 
 select shares.platform_id, shares.release_year, shares.games_in_year, years.games, shares.share

@@ -1,6 +1,6 @@
 /*
 description: The release date's key is the date as yyyymmdd, 0 without a date.
 */
-select game_id, released, release_date_key
+select game_id, released_on, release_date_key
 from fact_games
-where release_date_key <> coalesce(strftime(released, '%Y%m%d')::bigint, 0)
+where release_date_key <> coalesce(strftime(released_on, '%Y%m%d')::bigint, 0)

@@ -1,7 +1,7 @@
 /*
 grain: game_id
 keys:
-  release_date_key: dim_date(released)
+  release_date_key: dim_date(released_on)
   esrb_rating_key: dim_esrb_rating(esrb_rating_id)
 deletes: mark
 */
@@ -9,7 +9,7 @@ select
     game_id,
     slug,
     name,
-    released,
+    released_on,
     tba,
     esrb_rating_id,
     rating,

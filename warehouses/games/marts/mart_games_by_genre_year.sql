@@ -5,12 +5,12 @@ grain: [genre_id, release_year]
 with games as (
     select
         game_id,
-        year(released) as release_year,
+        year(released_on) as release_year,
         added,
         metacritic,
         if(ratings_count > 0, rating::decimal(4, 2), null) as rating   -- 0.0 stands for no rating
     from fact_games
-    where released is not null and not is_deleted
+    where released_on is not null and not is_deleted
 )
 
 select

@@ -3,9 +3,9 @@ grain: [platform_id, release_year]
 */
 -- The share of a year's dated games that came out on a platform; shares of a year sum to more than 1.
 with games as (
-    select game_id, year(released) as release_year
+    select game_id, year(released_on) as release_year
     from fact_games
-    where released is not null and not is_deleted
+    where released_on is not null and not is_deleted
 ),
 
 years as (

@@ -6,7 +6,7 @@ select
     row_number() over (order by games.rating desc, games.ratings_count desc, games.game_id) as place,
     games.game_id,
     games.name,
-    games.released,
+    games.released_on,
     games.rating,
     games.ratings_count,
     games.metacritic,

@@ -3,7 +3,7 @@ select
     id as game_id,
     slug,
     trim(name) as name,
-    released,
+    released as released_on,
     coalesce(tba, false) as tba,
     updated as updated_at,
     rating,
@@ -13,7 +13,7 @@ select
     reviews_text_count,
     added,
     metacritic,
-    playtime,
+    playtime,   -- hours
     suggestions_count,
     esrb_rating.id as esrb_rating_id,
     esrb_rating.name as esrb_rating_name,
