@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from starberg.ingestion.crawl import Reading
 from starberg.ingestion.http_client import HttpClient
@@ -10,6 +10,7 @@ from starberg.ingestion.source import Cursor, Extract
 from starberg.ingestion.spool import Spool
 from starberg.ingestion.streams import Stream
 from starberg.utils.clock import Clock
+from starberg.utils.errors import StarbergError
 
 
 class Batch:
@@ -46,6 +47,27 @@ class Batch:
     def note(self, text: str) -> None:
         """Add a line for the run's log."""
         self._notes.append(text)
+
+    def in_parts(
+        self, readings: Iterator[Reading], limit: int, cursor: Callable[[Reading], Cursor]
+    ) -> Iterator[Extract]:
+        """Take readings, handing over after each `limit` requests, and what is there before an error is raised.
+
+        `cursor` says where to go on after a reading. What was taken since the last part stays for the caller.
+        """
+        failure: StarbergError | None = None
+        last: Reading | None = None
+        try:
+            for last in readings:
+                self.add(last)
+                if self.requests >= limit:
+                    yield self.hand_over(cursor(last))
+        except StarbergError as stop:
+            failure = stop
+        if failure:
+            if last and not self.empty:
+                yield self.hand_over(cursor(last))
+            raise failure
 
     def hand_over(self, cursor: Cursor, *, whole: bool = False) -> Extract:
         """Return the records read since the last time."""

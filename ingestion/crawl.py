@@ -66,6 +66,8 @@ class ListSpec:
     """Also spool the keys of all its records, wanted or not."""
     span: Span | None = None
     """The days it is about."""
+    most: int | None = None
+    """How many pages may be read of it."""
 
 
 class Reading:
@@ -74,7 +76,7 @@ class Reading:
     def __init__(self, spec: ListSpec) -> None:
         self.spec = spec
         self.what = f"{spec.stream.name} {spec.label}".strip()
-        self.walk = walk(spec.stream.pagination, spec.params, self.what)
+        self.walk = walk(spec.stream.pagination, spec.params, self.what, spec.most)
         self.spool = Spool(spec.stream, spec.scratch)
         self.key_spool = Spool(spec.stream, spec.scratch)
         self.under_way: deque[tuple[Ask, Future[Answer | None]]] = deque()

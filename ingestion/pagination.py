@@ -51,10 +51,11 @@ class PageFacts:
 class Walk:
     """The walk of a list that is one page; the other kinds derive from it."""
 
-    def __init__(self, paging: Pagination, params: Params, what: str) -> None:
+    def __init__(self, paging: Pagination, params: Params, what: str, most: int | None = None) -> None:
         self._paging = paging
         self._params = params
         self._what = what
+        self._left = most
         self._ready: deque[Ask] = deque()
         self._waiting = 0
         self._fingerprints: set[int] = set()
@@ -71,13 +72,15 @@ class Walk:
 
     @property
     def finished(self) -> bool:
-        """Tell whether every page was asked for and taken."""
-        return not self._ready and not self._waiting
+        """Tell whether every page was asked for and taken, or as many as there may be."""
+        return not self._waiting and (not self._ready or self._left == 0)
 
     def next_ask(self) -> Ask | None:
         """Return the next page to fetch; None while that depends on pages still under way, and at the end."""
-        if not self._ready:
+        if not self._ready or self._left == 0:
             return None
+        if self._left is not None:
+            self._left -= 1
         self._waiting += 1
         return self._ready.popleft()
 
@@ -138,7 +141,7 @@ class Walk:
         Rows that move up or down while paging are read twice or never; a moving total gives that away, and so do
         records seen twice.
         """
-        if self.stopped:
+        if self.stopped or self._ready:
             return f"{self.rows - self.distinct} records came twice" if self.rows != self.distinct else ""
         totals = self._totals - {None}
         if len(totals) > 1:
@@ -235,9 +238,9 @@ class FollowingWalk(Walk):
     A page may be empty and have a successor (Google's AIP-158); an empty page that names a known one is the end.
     """
 
-    def __init__(self, paging: Pagination, params: Params, what: str) -> None:
+    def __init__(self, paging: Pagination, params: Params, what: str, most: int | None = None) -> None:
         self._seen: set[str] = set()
-        super().__init__(paging, params, what)
+        super().__init__(paging, params, what, most)
 
     def _first(self) -> Ask:
         return Ask("page 1", self._sized())
@@ -269,6 +272,6 @@ _KINDS: dict[str, type[Walk]] = {
 }
 
 
-def walk(paging: Pagination, params: Params, what: str) -> Walk:
-    """Start a walk; `what` names stream and list in errors."""
-    return _KINDS[paging.kind](paging, params, what)
+def walk(paging: Pagination, params: Params, what: str, most: int | None = None) -> Walk:
+    """Start a walk of at most `most` pages; `what` names stream and list in errors."""
+    return _KINDS[paging.kind](paging, params, what, most)

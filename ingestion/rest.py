@@ -18,7 +18,7 @@ from typing import Any
 
 from starberg.ingestion.batch import Batch
 from starberg.ingestion.budget import BudgetLedger
-from starberg.ingestion.crawl import ListSpec, PageSeen, Verdict, crawl
+from starberg.ingestion.crawl import ListSpec, PageSeen, Reading, Verdict, crawl
 from starberg.ingestion.http_client import HttpClient
 from starberg.ingestion.json_pages import at
 from starberg.ingestion.source import Cursor, Extract
@@ -26,7 +26,7 @@ from starberg.ingestion.streams import SourceSpec, Stream, Window
 from starberg.ingestion.watermark import Watermark
 from starberg.ingestion.windows import Span, spans
 from starberg.utils.clock import Clock
-from starberg.utils.errors import SourceDataError, StarbergError
+from starberg.utils.errors import SourceDataError
 
 CHECKPOINT_REQUESTS = 500
 """After how many requests a windowed reading hands over what it has (`options.checkpoint_requests`)."""
@@ -80,6 +80,8 @@ class _Extraction:
         self._incremental = stream.capture == "incremental"
         self._mark = Watermark(start.get("value"), spec.timezone, stream.name)
         self._batch = Batch(client, stream, clock)
+        self._through: str | None = start.get("through")
+        self._fits = True
 
     # One list
 
@@ -153,27 +155,24 @@ class _Extraction:
         """
         lists = [self._piece(window, span) for span in self._todo(window)]
         limit = self._stream.options.get("checkpoint_requests", CHECKPOINT_REQUESTS)
-        through, fits = self._start.get("through"), True
-        failure: StarbergError | None = None
-        try:
-            for reading in crawl(self._client, lists, self._spec.parallel):
-                self._batch.add(reading)
-                fits = fits and not reading.walk.mismatch
-                through = str(reading.spec.span.last) if reading.spec.span else through
-                if self._batch.requests >= limit:
-                    yield self._batch.hand_over({"through": through, **self._value()})
-        except StarbergError as stop:
-            failure = stop
-        if failure is None:
-            yield from self._conclude(through, whole=fits and not self._resumed and not self._incremental)
-            return
-        if not self._batch.empty:
-            yield self._batch.hand_over({"through": through, **self._value()})
-        raise failure
+        yield from self._batch.in_parts(
+            self._noting(crawl(self._client, lists, self._spec.parallel)), limit, self._after
+        )
+        yield from self._conclude()
 
-    def _conclude(self, through: str | None, *, whole: bool) -> Iterator[Extract]:
-        goes_by_window = self._incremental and not self._stream.cursor_param and through
-        cursor = {"through": through} if goes_by_window else self._value()
+    def _noting(self, readings: Iterator[Reading]) -> Iterator[Reading]:
+        for reading in readings:
+            self._fits = self._fits and not reading.walk.mismatch
+            self._through = str(reading.spec.span.last) if reading.spec.span else self._through
+            yield reading
+
+    def _after(self, _reading: Reading) -> dict[str, Any]:
+        return {"through": self._through, **self._value()}
+
+    def _conclude(self) -> Iterator[Extract]:
+        whole = self._fits and not self._resumed and not self._incremental
+        goes_by_window = self._incremental and not self._stream.cursor_param and self._through
+        cursor = {"through": self._through} if goes_by_window else self._value()
         if not whole and not self._incremental:
             self._batch.note("not every window was read in one go, or pages did not fit: no deletes are derived")
         yield self._batch.hand_over(cursor)
@@ -224,7 +223,7 @@ class _Extraction:
 def check_within(span: Span, values: Sequence[Any], params: str, name: str) -> None:
     """Raise SourceDataError if a date lies outside the days asked for; a day either way may be a matter of zones."""
     first, last = str(_moved(span.first, -_DAY)), str(_moved(span.last, _DAY))
-    outside = [value for value in values if value is not None and not first <= str(value)[:10] <= last]
+    outside = [value for value in values if isinstance(value, str) and not first <= value[:10] <= last]
     if outside:
         raise SourceDataError(f"{name}: the server ignores {params}: asked for {span}, got {outside[0]}")
 

@@ -380,7 +380,8 @@ def until_stopped(extracts: Iterator[Extract], error: type[Exception]) -> list[E
 def test_a_spent_budget_keeps_the_windows_that_are_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
     with Server(Shop(HALF_YEAR)) as server:
         what = stream(**WINDOWED)
-        first = until_stopped(open_at(server, Purse(14)).extract(what, None, tmp_path, full=False), QuotaSpent)
+        source = open_at(server, Purse(14), parallel=1)
+        first = until_stopped(source.extract(what, None, tmp_path, full=False), QuotaSpent)
         assert len(first) == 1
         through = first[0].cursor["through"]
         assert through in ("2026-01-31", "2026-02-28", "2026-03-31")
@@ -423,7 +424,8 @@ def test_a_resumed_backfill_keeps_the_cursor_it_began_with(tmp_path: Path) -> No
     items = [{**item, "changed": f"{item['day']}T10:00:00"} for item in HALF_YEAR]
     what = stream(**CHANGED, window=WINDOW)
     with Server(Shop(items)) as server:
-        [first] = until_stopped(open_at(server, Purse(14)).extract(what, None, tmp_path, full=False), QuotaSpent)
+        source = open_at(server, Purse(14), parallel=1)
+        [first] = until_stopped(source.extract(what, None, tmp_path, full=False), QuotaSpent)
         rest = read(open_at(server), what, tmp_path, dict(first.cursor))
     assert rest[-1].cursor == {"value": first.cursor["value"]}
     assert ids([first, *rest]) == list(range(181))
