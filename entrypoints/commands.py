@@ -187,7 +187,10 @@ def status(
 ) -> None:
     """List the last runs, those under way too."""
     session = _session(ctx)
-    session.answer(session.lake.status(warehouse, limit=limit))
+    runs = session.lake.status(warehouse, limit=limit)
+    if not session.globals.json:  # A table has no room for tables; --json tells the counts of each.
+        runs = [{name: value for name, value in run.items() if name != "tables"} for run in runs]
+    session.answer(runs)
 
 
 @app.command()

@@ -14,8 +14,25 @@ from starberg.utils.sql import quote
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
 
+COLUMNS = (
+    "run_id",
+    "warehouse",
+    "command",
+    "status",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "rows_inserted",
+    "rows_updated",
+    "rows_deleted",
+    "error",
+    "notes",
+)
+"""What is told of a run, beside `tables`: those it changed."""
+
 _RUNS = """
-SELECT run_id, warehouse, command, status, started_at, ended_at, duration_ms, error_message, notes
+SELECT run_id, warehouse, command, status, started_at, ended_at, duration_ms,
+    rows_inserted, rows_updated, rows_deleted, error_message, notes
 FROM {runs} ORDER BY started_at DESC, run_id DESC LIMIT {limit}
 """
 _TABLES = """
@@ -54,33 +71,17 @@ def _ended(engine: DuckDBEngine, warehouse: str, state: Any, limit: int) -> list
         for run_id, table, inserted, updated, deleted in engine.rows(_TABLES.format(**names)):
             counts = {"rows_inserted": inserted, "rows_updated": updated, "rows_deleted": deleted}
             changed.setdefault(run_id, []).append({"table": table, **counts})
-    return [
-        {
-            "run_id": run_id,
-            "warehouse": of,
-            "command": command,
-            "status": status,
-            "started_at": started.replace(tzinfo=UTC),
-            "ended_at": ended.replace(tzinfo=UTC),
-            "duration_ms": duration_ms,
-            "error": error,
-            "notes": json.loads(notes or "[]"),
-            "tables": sorted(changed.get(run_id, []), key=lambda table: str(table["table"])),
-        }
-        for run_id, of, command, status, started, ended, duration_ms, error, notes in engine.rows(_RUNS.format(**names))
-    ]
+    return [_run(row, changed.get(row[0], [])) for row in engine.rows(_RUNS.format(**names))]
+
+
+def _run(row: tuple[Any, ...], changed: list[dict[str, Any]]) -> dict[str, Any]:
+    run = dict(zip(COLUMNS, row, strict=True))
+    for moment in ("started_at", "ended_at"):
+        run[moment] = run[moment].replace(tzinfo=UTC)
+    run["notes"] = json.loads(run["notes"] or "[]")
+    return run | {"tables": sorted(changed, key=lambda table: str(table["table"]))}
 
 
 def _running(lease: Lease) -> dict[str, Any]:
-    return {
-        "run_id": lease.run_id,
-        "warehouse": lease.warehouse,
-        "command": None,
-        "status": Status.RUNNING.value,
-        "started_at": lease.acquired_at,
-        "ended_at": None,
-        "duration_ms": None,
-        "error": None,
-        "notes": [],
-        "tables": [],
-    }
+    run = dict.fromkeys(COLUMNS) | {"status": Status.RUNNING.value, "notes": [], "tables": []}
+    return run | {"run_id": lease.run_id, "warehouse": lease.warehouse, "started_at": lease.acquired_at}
