@@ -76,6 +76,7 @@ class YamlFile:
     def __init__(self, text: str, file: str, first_line: int = 1, replace: Replace | None = None) -> None:
         self._file = file
         self._first_line = first_line
+        self._lines = text.splitlines()
         self._written: dict[int, str] = {}
         try:
             loader = _Loader(text)
@@ -108,7 +109,8 @@ class YamlFile:
         return f"{self._file}:{line}" + (f": {'.'.join(path)}" if path else "")
 
     def _unreadable(self, problem: str, line: int) -> DeclarationError:
-        hint = "Indent with spaces." if "\\t" in problem else ""
+        indented = next(iter(self._lines[line : line + 1]), "").lstrip(" ")
+        hint = "Indent with spaces, not tabs." if indented.startswith("\t") else ""
         return DeclarationError(f"{self._file}:{line + self._first_line}", f"not YAML: {problem}", hint=hint)
 
     def _visit(self, node: yaml.Node, path: tuple[str, ...], replace: Replace | None, seen: set[int]) -> None:
@@ -120,9 +122,9 @@ class YamlFile:
             keys: set[str] = set()
             for key, value in node.value:
                 inner = (*path, str(key.value))
-                if key.value in keys and key.value != "<<":
+                if inner[-1] in keys and inner[-1] != "<<":
                     raise DeclarationError(self._where(self._line(key), inner), "is given twice")
-                keys.add(str(key.value))
+                keys.add(inner[-1])
                 self._visit(value, inner, replace, seen)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
