@@ -33,6 +33,9 @@ class Engine(Protocol):
     def scan(self, location: str) -> str:
         """Return SQL for the live rows of a table's metadata file, with `filename` and `file_row_number`."""
 
+    def confine(self, folders: Sequence[str]) -> None:
+        """From now on, let SQL reach no file or address outside these folders (paths or `s3://…`)."""
+
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Execute a statement."""
 

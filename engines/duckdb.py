@@ -65,6 +65,12 @@ class DuckDBEngine:
             self._create_secret(self._s3)
         self._reads_lake = True
 
+    def confine(self, folders: Sequence[str]) -> None:
+        """See `Engine.confine`. What was opened before (extensions, the secret) stays; DuckDB lets nobody undo it."""
+        self._read_lake()
+        allowed = ", ".join(text(f"{folder.rstrip('/')}/") for folder in (*folders, str(self.scratch)))
+        self.connection.execute(f"SET allowed_directories = [{allowed}]; SET enable_external_access = false")
+
     def _create_secret(self, s3: S3Access) -> None:
         """A secret, not settings: its values never show in errors or `duckdb_settings()`."""
         fields = {

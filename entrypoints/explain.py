@@ -30,25 +30,30 @@ def explain(lake: Lake, table: Table, key: Sequence[str]) -> dict[str, Any]:
     `key` is the grain, the natural key or the surrogate key of the table, column by column, as text. Raises UsageError
     if the key has another number of columns or no row.
     """
-    engine = lake.reader(table.warehouse)
-    try:
-        row = _row(engine, table, _key_columns(lake, table, len(key)), key)
-        run_id = row.get("_run_id")
-        return {
-            "table": table.id,
-            "row": row,
-            "raw": _raw_record(lake, engine, table, row),
-            "run": _one(engine, f"SELECT * FROM {quote(f'{table.warehouse}.etl_runs')} WHERE run_id = ?", [run_id]),
-            "checks": _all(
-                engine,
-                "SELECT check_name, severity, status, failures FROM "
-                f"{quote(f'{table.warehouse}.data_quality_results')} WHERE run_id = ? AND table_name = ?",
-                [run_id, table.id],
-            ),
-            "sql": lake.compile(table.id),
-        }
-    finally:
-        engine.close()
+    with tempfile.TemporaryDirectory(prefix="starberg-explain-") as scratch:
+        engine = lake.reader(table.warehouse, folders=[scratch])
+        try:
+            return _explained(lake, engine, table, key, Path(scratch))
+        finally:
+            engine.close()
+
+
+def _explained(lake: Lake, engine: DuckDBEngine, table: Table, key: Sequence[str], scratch: Path) -> dict[str, Any]:
+    row = _row(engine, table, _key_columns(lake, table, len(key)), key)
+    run_id = row.get("_run_id")
+    checks = quote(f"{table.warehouse}.data_quality_results")
+    return {
+        "table": table.id,
+        "row": row,
+        "raw": _raw_record(lake, engine, table, row, scratch),
+        "run": _one(engine, f"SELECT * FROM {quote(f'{table.warehouse}.etl_runs')} WHERE run_id = ?", [run_id]),
+        "checks": _all(
+            engine,
+            f"SELECT check_name, severity, status, failures FROM {checks} WHERE run_id = ? AND table_name = ?",
+            [run_id, table.id],
+        ),
+        "sql": lake.compile(table.id),
+    }
 
 
 def _key_columns(lake: Lake, table: Table, given: int) -> list[str]:
@@ -77,7 +82,9 @@ def _row(engine: DuckDBEngine, table: Table, columns: Sequence[str], key: Sequen
     return row
 
 
-def _raw_record(lake: Lake, engine: DuckDBEngine, table: Table, row: dict[str, Any]) -> dict[str, Any] | None:
+def _raw_record(
+    lake: Lake, engine: DuckDBEngine, table: Table, row: dict[str, Any], scratch: Path
+) -> dict[str, Any] | None:
     """Return load, file and record a row was last read from; None where a row is not one record's."""
     warehouse = lake.warehouses[table.warehouse]
     staging = table if table.kind == Kind.STAGING else warehouse.tables.get(driver(table))
@@ -90,15 +97,12 @@ def _raw_record(lake: Lake, engine: DuckDBEngine, table: Table, row: dict[str, A
     chain = RawStream(lake.store, table.warehouse, *staging.header.stream.split("."))
     [manifest] = [load for load in chain.loads(row["_load_id"] - 1) if load.seq == row["_load_id"]]
     wanted = json.dumps([str(row[column]) for column in outputs], separators=(",", ":"), ensure_ascii=False)
-    with tempfile.TemporaryDirectory(prefix="starberg-explain-") as scratch:
-        for part in manifest.parts:
-            file = text(str(chain.fetch(part, Path(scratch))))
-            found = _one(
-                engine, f"SELECT _row, record FROM read_parquet({file}) WHERE _key = ? AND _op = 'U'", [wanted]
-            )
-            if found:
-                record = json.loads(found["record"])
-                return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found["_row"], "record": record}
+    for part in manifest.parts:
+        file = text(str(chain.fetch(part, scratch)))
+        found = _one(engine, f"SELECT _row, record FROM read_parquet({file}) WHERE _key = ? AND _op = 'U'", [wanted])
+        if found:
+            record = json.loads(found["record"])
+            return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found["_row"], "record": record}
     return None
 
 

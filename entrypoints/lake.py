@@ -97,7 +97,7 @@ class Lake:
 
         `at` is a run id, a tag or a UTC timestamp; unqualified names are looked up in `warehouse`, or in all.
         """
-        return self.reader(warehouse, at).connection
+        return self.reader(warehouse, at, confined=False).connection
 
     def query(self, sql: str, *, warehouse: str | None = None, at: str | None = None) -> QueryResult:
         """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous."""
@@ -139,6 +139,7 @@ class Lake:
 
         declared = self.table(table)
         engine = self.open_engine()
+        engine.confine([])
         try:
             return Compiler(self.warehouses[declared.warehouse], engine).compiled(declared)
         finally:
@@ -229,14 +230,21 @@ class Lake:
         warehouse: str | None = None,
         at: str | None = None,
         *,
-        only: Callable[[State], set[str] | None] | None = None,
+        only: Pick | None = None,
+        confined: bool = True,
+        folders: Sequence[str] = (),
     ) -> DuckDBEngine:
-        """Open an engine over all tables of one state of the catalog; `only` picks the tables to open."""
+        """Open an engine over all tables of one state of the catalog; `only` picks the tables to open.
+
+        A confined one reaches the lake and `folders`, no other file or address.
+        """
         if warehouse:
             self.warehouse(warehouse)
         state = self.catalog.state(at or MAIN)
         picked = only(state) if only else None
         engine = self.open_engine()
+        if confined:
+            engine.confine([self.store.root, *folders])
         engine.attach({name: place for name, place in state.tables.items() if picked is None or name in picked})
         schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
         for schema in schemas:

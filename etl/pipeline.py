@@ -165,6 +165,7 @@ class Pipeline:
         }
         engine = self._open_engine()
         try:
+            engine.confine([self._store.root, str(self._scratch)])
             engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in TABLES})
             yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
         except CheckFailed:
