@@ -7,8 +7,9 @@ or a date outside 0001 to 9999 is bad.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from json import dumps
 
 from sqlglot import exp
 
@@ -18,7 +19,10 @@ _D = exp.DataType.Type
 _INTEGERS = {_D.TINYINT, _D.SMALLINT, _D.INT, _D.BIGINT, _D.UTINYINT, _D.USMALLINT, _D.UINT, _D.UBIGINT, _D.INT128}
 _TIMES = {_D.TIMESTAMP, _D.TIMESTAMPNTZ}
 _TEXTS = {_D.TEXT, _D.VARCHAR}
-_ZONE = r"(Z|[+-]\d\d(:?\d\d)?)\s*$"
+_NESTED = {_D.STRUCT: "OBJECT", _D.MAP: "OBJECT", _D.ARRAY: "ARRAY", _D.LIST: "ARRAY"}
+"""Types made of others, with the JSON they are read from."""
+_ZONE = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)\s*$"
+"""A time of day with its offset; the end of a bare date looks like an offset too."""
 
 
 @dataclass(frozen=True)
@@ -69,28 +73,95 @@ def typed(value: str, sql_type: str, timezone: str = "UTC") -> str:
         return _within(_instant(value, timezone), "TIMESTAMP")
     if kind.this == _D.TIMESTAMPTZ:
         return f"{_within(_instant(value, timezone), 'TIMESTAMP')} AT TIME ZONE 'UTC'"
-    if kind.expressions or kind.this in (_D.STRUCT, _D.MAP, _D.ARRAY, _D.LIST):
-        return _nested(value, kind)
+    if _is_nested(kind):
+        return _nested(value, kind, timezone)
     return f"TRY_CAST({value} AS {target})"
 
 
-def _nested(value: str, kind: exp.DataType) -> str:
-    """Type a nested value; keys that are missing or undeclared are no fault, a leaf that cannot be typed is.
+def _nested(value: str, kind: exp.DataType, timezone: str) -> str:
+    """Type a nested value; keys that are missing or undeclared are no fault, all else that cannot be typed is.
 
-    A lenient cast nulls such a leaf silently, so the nulls are compared with those of a cast to text leaves.
+    Leaves are read as text first, then typed as columns are: a cast of the whole would round and shift them. JSON of
+    another shape than the type's would be read as null: that is looked at by itself.
     """
+    json = f"TRY_CAST({value} AS JSON)"
+    texts = f"[TRY_CAST({json} AS {_with_text_leaves(kind).sql('duckdb')})]"
+    leaves = f"CASE WHEN NOT {_any_bad('v0', kind, timezone)} THEN {_leaves('v0', kind, timezone)} END"
+    found = f"TRY_CAST(list_transform({texts}, lambda v0: {leaves})[1] AS {kind.sql('duckdb')})"
+    return f"CASE WHEN {' AND '.join(_shapes(json, kind))} THEN {found} END"
+
+
+def _is_nested(kind: exp.DataType) -> bool:
+    return kind.this in _NESTED and bool(kind.expressions)
+
+
+def _with_text_leaves(kind: exp.DataType) -> exp.DataType:
+    if not _is_nested(kind):
+        return exp.DataType.build("VARCHAR")
     texts = kind.copy()
-    for leaf in [part for part in texts.find_all(exp.DataType) if not part.expressions]:
-        leaf.replace(exp.DataType.build("VARCHAR"))
-    found = f"TRY_CAST(TRY_CAST({value} AS JSON) AS {kind.sql('duckdb')})"
-    as_text = f"TRY_CAST(TRY_CAST({value} AS JSON) AS {texts.sql('duckdb')})"
-    again = f"CAST({found} AS {texts.sql('duckdb')})"
-    return f"CASE WHEN {_nulls(as_text)} = {_nulls(again)} THEN {found} END"
+    for part in texts.expressions:
+        inner = part.args["kind"] if kind.this == _D.STRUCT else part
+        inner.replace(_with_text_leaves(inner))
+    return texts
 
 
-def _nulls(value: str) -> str:
-    """The shape of a value of text leaves: its JSON without its strings."""
-    return rf"""regexp_replace(to_json({value})::VARCHAR, '"([^"\\]|\\.)*"', '', 'g')"""
+def _fields(value: str, kind: exp.DataType) -> Iterator[tuple[str, str, exp.DataType]]:
+    """Yield the name, value and type of each field of a struct."""
+    for part in kind.expressions:
+        yield part.this.name, f"struct_extract({value}, {text(part.this.name)})", part.args["kind"]
+
+
+def _leaves(value: str, kind: exp.DataType, timezone: str, depth: int = 1) -> str:
+    """Type the leaves of a value of text leaves."""
+    if not _is_nested(kind):
+        return typed(value, kind.sql("duckdb"), timezone)
+
+    def each(values: str, inner: exp.DataType) -> str:
+        return f"list_transform({values}, lambda v{depth}: {_leaves(f'v{depth}', inner, timezone, depth + 1)})"
+
+    if kind.this == _D.STRUCT:
+        fields = ", ".join(
+            f"{quote_name(name)} := {_leaves(field, inner, timezone, depth)}"
+            for name, field, inner in _fields(value, kind)
+        )
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({fields}) END"
+    if kind.this == _D.MAP:
+        keys, values = kind.expressions
+        return f"map({each(f'map_keys({value})', keys)}, {each(f'map_values({value})', values)})"
+    return each(value, kind.expressions[0])
+
+
+def _any_bad(value: str, kind: exp.DataType, timezone: str, depth: int = 1) -> str:
+    """Tell whether a value of text leaves has one that cannot be typed (or a map's keys are the same once typed)."""
+    if not _is_nested(kind):
+        return f"({value} IS NOT NULL AND {typed(value, kind.sql('duckdb'), timezone)} IS NULL)"
+    if kind.this == _D.STRUCT:
+        return "(" + " OR ".join(_any_bad(f, inner, timezone, depth) for _, f, inner in _fields(value, kind)) + ")"
+
+    def any_of(values: str, inner: exp.DataType) -> str:
+        bad = f"list_transform({values}, lambda v{depth}: {_any_bad(f'v{depth}', inner, timezone, depth + 1)})"
+        return f"coalesce(list_bool_or({bad}), false)"
+
+    if kind.this == _D.MAP:
+        keys = f"list_transform(map_keys({value}), lambda k: {typed('k', kind.expressions[0].sql('duckdb'), timezone)})"
+        same = f"coalesce(len(list_distinct({keys})) < len({keys}), false)"
+        return f"({same} OR {any_of(f'map_values({value})', kind.expressions[1])})"
+    return any_of(value, kind.expressions[0])
+
+
+def _shapes(json: str, kind: exp.DataType, path: str = "$", *, many: bool = False) -> Iterator[str]:
+    """Yield conditions: where the type has an object or a list, the JSON has one too, or nothing."""
+    if not _is_nested(kind):
+        return
+    there = f"json_type({json}, {text(path)})"
+    others = f"list_filter({there if many else f'[{there}]'}, lambda t: t NOT IN ('{_NESTED[kind.this]}', 'NULL'))"
+    yield f"len({others}) = 0"
+    if kind.this == _D.STRUCT:
+        for part in kind.expressions:
+            yield from _shapes(json, part.args["kind"], f"{path}.{dumps(part.this.name)}", many=many)
+    else:
+        inside = ".*" if kind.this == _D.MAP else "[*]"
+        yield from _shapes(json, kind.expressions[-1], path + inside, many=True)
 
 
 def _when(value: str, pattern: str, then: str) -> str:
