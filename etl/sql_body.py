@@ -19,6 +19,8 @@ from starberg.utils.sql import quote_name
 
 _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
 _CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
+_NO_FROM = {TokenType.DISTINCT, TokenType.ALIAS, TokenType.DOT}
+"""What stands before a FROM that is none: `a is distinct from b`, a column named from."""
 _SET_OPERATORS = {TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT}
 
 
@@ -104,7 +106,23 @@ def parse_body(text: str) -> Body:
     select = first_select(query)
     if not isinstance(query, exp.Query) or select is None or not select.expressions:
         raise SqlProblem("a SELECT lists columns", line=statement[0].line)
-    return Body(text, statement, query)
+    body = Body(text, statement, query)
+    _check_commas(body)
+    return body
+
+
+def _check_commas(body: Body) -> None:
+    """Refuse a select list such as `a,, b`: sqlglot reads two columns in it, DuckDB none."""
+    start, end = select_list(body) or (0, 0)
+    if start == end:
+        return
+    between = list(_split(body.tokens[start:end]))
+    if len(between) != len(body.projections):
+        empty = next(
+            (i for i in range(start, end) if body.tokens[i].text == "," and body.tokens[i - 1].text == ","), start
+        )
+        token = body.tokens[empty]
+        raise SqlProblem("a column is missing before or after a comma", line=token.line, column=token.col)
 
 
 @cache
@@ -226,8 +244,7 @@ def select_list(body: Body) -> tuple[int, int] | None:
         return None
     start = starts[0] + 1
     for i in outer:
-        of_distinct = body.tokens[i - 1].token_type == TokenType.DISTINCT  # `a is distinct from b` is no FROM
-        if i > start and body.tokens[i].token_type == TokenType.FROM and not of_distinct:
+        if i > start and body.tokens[i].token_type == TokenType.FROM and body.tokens[i - 1].token_type not in _NO_FROM:
             return _after_distinct(body.tokens, start), i
     return None
 

@@ -119,10 +119,11 @@ def _refused_shapes(body: Body) -> Iterator[SqlProblem]:
 def _refused_table(body: Body, table: exp.Table) -> Iterator[SqlProblem]:
     if not isinstance(table.this, exp.Identifier):
         function = table.this
-        name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
-        if name.lower() not in _TABLE_FUNCTIONS:
+        name = function.sql_name() if isinstance(function, exp.Func) else ""
+        name = called_name(function) or name.lower()
+        if name and name not in _TABLE_FUNCTIONS:
             hint = "Declare a stream in warehouse.yml and read its staging table."
-            yield body.problem(table, f"{name.lower()}() reads past the declared sources", hint)
+            yield body.problem(table, f"{name}() reads past the declared sources", hint)
     elif any(not re.fullmatch(r"\w+", part.name) for part in table.parts):
         hint = "Declare a stream in warehouse.yml and read its staging table."
         yield body.problem(table, f"{table_name(table)!r} is not the name of a table", hint)

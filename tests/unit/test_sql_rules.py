@@ -67,6 +67,8 @@ def test_a_select_a_with_and_a_union_are_one_select(sql: str) -> None:
         ("load httpfs", "LOAD is not a SELECT"),
         ("from a", "FROM is not a SELECT"),
         ("with a as (select 1) delete from b", "a SELECT lists columns"),
+        ("select a,, b from c", "a column is missing before or after a comma"),
+        ("select , a from c", "a column is missing before or after a comma"),
         ("select 'abc", "' is never closed"),
         ("select 1 /* abc", "a /* remark is never closed"),
     ],
@@ -333,6 +335,7 @@ def test_a_star_over_an_unknown_table_leaves_the_outputs_open() -> None:
         ("select name from s", 'select name, "s"."id" from s'),
         ("select name, -- remark\nfrom s as x", 'select name, "x"."id" -- remark\nfrom s as x'),
         ("select a is distinct from b as c from s", 'select a is distinct from b as c, "s"."id" from s'),
+        ("select a as from from s", 'select a as from, "s"."id" from s'),
         (
             "with r as (select id, name from s) select r.name from r join t using (id)",
             'with r as (select id, name from s) select r.name, "r"."id" from r join t using (id)',
