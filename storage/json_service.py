@@ -82,6 +82,14 @@ class JsonService:
         self._auth = _Auth(token, oauth2, self)
         self._session.auth = self._auth  # set even without login: requests would look one up in ~/.netrc
 
+    def rebase(self, uri: str) -> None:
+        """Take the path of the address a server gives for its API. The host stays the one we were told.
+
+        Behind a proxy a server is often wrong about its host, and our token goes to no other.
+        """
+        told, ours = urlsplit(uri), urlsplit(self.root)
+        self.root = ours._replace(path=told.path.rstrip("/")).geturl()
+
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
         """Ask, again if need be; Unreachable if the server stays silent, CredentialsError if it refuses us."""
         return self.decide(lambda: self.send("GET", path, params=params))

@@ -218,7 +218,7 @@ _URL_HINT = "Give sqlite:////folder/catalog.db or postgresql://user@host/databas
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(Path(str(url.database)).parent)
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_WAIT_S})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -228,6 +228,13 @@ def _engine(url: URL) -> Engine:
     return create_engine(
         url, pool_size=2, pool_pre_ping=True, connect_args=patience | {"tcp_user_timeout": LOCK_WAIT_S * 1000}
     )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the catalog's folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -69,6 +69,10 @@ class CatalogQuestions:
 
     @pytest.fixture
     def games(self, catalog: Catalog) -> Warehouse:
+        return self.warehouse(catalog)
+
+    def warehouse(self, catalog: Catalog) -> Warehouse:
+        """Return a new warehouse of a catalog."""
         return Warehouse(catalog)
 
     # branches and their moves
@@ -88,7 +92,7 @@ class CatalogQuestions:
         assert games.tables() == {"a": "a2", "b": "b1"}
 
     def test_a_branch_sees_main_as_it_was_when_it_was_cut(self, games: Warehouse) -> None:
-        movies = Warehouse(games.catalog)
+        movies = self.warehouse(games.catalog)
         games.publish(games.move("a", None, "a1"))
         movies.publish(movies.move("m", None, "m1"))
         branch = games.branch()
@@ -135,7 +139,7 @@ class CatalogQuestions:
         before = datetime.now(UTC) - timedelta(seconds=1)
         first, second = games.branch(), games.branch(games.move("a", None, "a1"))
         games.catalog.publish(second, "test")
-        other = Warehouse(games.catalog).branch()
+        other = self.warehouse(games.catalog).branch()
         assert games.catalog.branches(games.name) == [first, second]
         every = games.catalog.branches()
         assert [branch for branch in every if branch in (first, second, other)] == [first, second, other]
@@ -252,7 +256,7 @@ class CatalogQuestions:
 
         def run(_: int) -> Warehouse:
             mine = make_catalog()
-            warehouse = Warehouse(mine)
+            warehouse = self.warehouse(mine)
             together.wait()
             for version in range(3):
                 warehouse.publish(warehouse.move("a", f"a{version - 1}" if version else None, f"a{version}"))

@@ -153,6 +153,11 @@ class TestSqlite(SqlQuestions):
         SqlCatalog(uri).state()
         assert stat.S_IMODE((tmp_path / "lake").stat().st_mode) == 0o700
 
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(UsageError, match="file/lake cannot be made"):
+            SqlCatalog(f"sqlite:///{tmp_path}/file/lake/catalog.db").state()
+
     def test_a_lock_that_is_never_released_is_named(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         SqlCatalog(uri).state()
         monkeypatch.setattr(sql_database, "LOCK_WAIT_S", 0)
