@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from starberg.etl import table_rules
@@ -379,6 +380,13 @@ def test_every_shipped_warehouse_loads() -> None:
     assert "games" in warehouses
     for warehouse in warehouses.values():
         assert warehouse.tables
+
+
+def test_every_shipped_select_is_sql_to_duckdb() -> None:
+    for warehouse in load_warehouses([shipped_warehouses()], {}).values():
+        for table in warehouse.tables.values():
+            [statement] = duckdb.extract_statements(table.select)
+            assert statement.type == duckdb.StatementType.SELECT, table.path
 
 
 # Types
