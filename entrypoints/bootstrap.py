@@ -37,7 +37,8 @@ def open_lake(
     `environment` overrides variables of declarations; `wrap` may put something around store and catalog (tests do).
     """
     clock = clock or Clock()
-    store, catalog = wrap(open_store(settings), open_catalog(settings))
+    store = open_store(settings)
+    store, catalog = wrap(store, open_catalog(settings, store))
     variables = ChainMap(dict(environment or {}), settings.environment)  # type: ignore[arg-type]
     return Lake(
         store=store,
@@ -72,7 +73,7 @@ def open_store(settings: Settings) -> ObjectStore:
     )
 
 
-def open_catalog(settings: Settings) -> Catalog:
+def open_catalog(settings: Settings, store: ObjectStore) -> Catalog:
     """Return the catalog that `STARBERG_CATALOG` names; UsageError says which setting it lacks."""
     if settings.catalog in ("sqlite", "postgresql"):
         from starberg.storage.sql_catalog import SqlCatalog
@@ -89,7 +90,16 @@ def open_catalog(settings: Settings) -> Catalog:
         if not settings.nessie_uri:
             raise UsageError("the catalog is nessie and no server is set", hint="Set NESSIE_URI.")
         return NessieCatalog(settings.nessie_uri, token=settings.nessie_token, oauth2=_nessie_oauth2(settings))
-    raise UsageError(f"no catalog of kind {settings.catalog}", hint="Use sqlite, postgresql or nessie.")
+    from starberg.storage.rest_catalog import RestCatalog
+
+    if not settings.iceberg_rest_uri:
+        raise UsageError("the catalog is rest and no server is set", hint="Set ICEBERG_REST_URI.")
+    return RestCatalog(
+        settings.iceberg_rest_uri,
+        store,
+        warehouse=settings.iceberg_rest_warehouse,
+        token=settings.iceberg_rest_token,
+    )
 
 
 def warehouse_folders(settings: Settings) -> list[Path]:
