@@ -63,7 +63,7 @@ class Lake:
         declared = self.warehouse(warehouse)
         if not etl:
             return self._ingest_only(declared, source, full=full)
-        from starberg.etl.build import BuildOptions
+        from starberg.etl.build_writer import BuildOptions
         from starberg.etl.pipeline import RunOptions
 
         options = RunOptions(
@@ -76,7 +76,7 @@ class Lake:
 
     def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
         """Build tables (default: all) from raw and publish; surrogate keys keep their numbers."""
-        from starberg.etl.build import BuildOptions
+        from starberg.etl.build_writer import BuildOptions
         from starberg.etl.pipeline import RunOptions
 
         declared = self.warehouse(warehouse)

@@ -19,15 +19,16 @@ from datetime import datetime
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.etl.build import Build, BuildOptions, BuildResult
+from starberg.etl.build import Build, BuildResult
+from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import TABLES, ControlTables, RunRow, state_row
 from starberg.etl.model import Warehouse
 from starberg.etl.quality import Check, CheckResult, invariants, own_checks, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
-from starberg.storage.branches import Branch, Catalog
+from starberg.storage.branches import Branch, Catalog, gone
 from starberg.storage.iceberg_tables import BranchTables
-from starberg.storage.lease import Lease, hold
+from starberg.storage.lease import Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
@@ -39,6 +40,8 @@ Ingest = Callable[[str], Iterator[LoadResult]]
 """Ingests a warehouse's streams under a run id; each load it yields is committed."""
 
 _LOG_TRIES = 5
+_LOG = ".log"
+"""Ends the run id under which a run's row is published by itself."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class Pipeline:
 
     def _build_and_publish(self, progress: _Progress, options: RunOptions) -> Status:
         with self._session(progress.run_id) as (branch, engine, tables):
+            if not is_held(self._store, self._warehouse.name, progress.run_id):
+                raise gone(branch)  # frozen for so long that another run took over, and maybe published
             control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
             before = dict(tables.pointers)
             with self._stage(progress, "build"):
@@ -146,10 +151,17 @@ class Pipeline:
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
             with self._stage(progress, "publish"):
                 self._catalog.publish(branch, f"{options.command} {self._warehouse.name} {progress.run_id}")
-                if moved:
-                    self._catalog.tag(f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}")
-            self._catalog.drop_branch(branch)
+            self._tidy(branch, f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}" if moved else "")
             return status
+
+    def _tidy(self, branch: Branch, tag: str = "") -> None:
+        """Name the day's state and drop a branch; what fails is only logged: it changes nothing that was published."""
+        try:
+            if tag:
+                self._catalog.tag(tag)
+            self._catalog.drop_branch(branch)
+        except StarbergError as error:
+            log.warning("%s was not tidied up: %s", branch.name, error)
 
     def _build(self, run_id: str, engine: Engine, tables: BranchTables, options: BuildOptions) -> Build:
         return Build(self._warehouse, engine, tables, self._store, run_id, self._scratch, self._clock, options)
@@ -170,8 +182,8 @@ class Pipeline:
             yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
         except CheckFailed:
             raise
-        except StarbergError:
-            self._catalog.drop_branch(branch)
+        except BaseException:
+            self._tidy(branch)
             raise
         finally:
             engine.close()
@@ -252,26 +264,35 @@ class Pipeline:
         )
 
     def _failed(self, progress: _Progress, command: str, error: BaseException) -> None:
-        """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more."""
-        message = str(error) if isinstance(error, StarbergError) else f"{type(error).__name__}: {error}"
+        """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more.
+
+        A run that lost its lease was recorded by the one that took over, whose publish a row now would prevent.
+        """
+        kind = "" if isinstance(error, StarbergError) else type(error).__name__
+        message = ": ".join(filter(None, (kind, str(error))))
         try:
-            self._publish_row(self._row(progress, command, Status.FAILED, message))
+            if is_held(self._store, self._warehouse.name, progress.run_id):
+                self._publish_row(self._row(progress, command, Status.FAILED, message))
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
 
     def _publish_row(self, row: RunRow) -> None:
-        """Publish one row of etl_runs by itself, on a branch of its own."""
+        """Publish one row of etl_runs by itself, on a branch of its own, unless the run has published its own."""
         for attempt in range(_LOG_TRIES):
-            log_id = f"{row.run_id}-log{attempt or ''}"
+            log_id = f"{row.run_id}{_LOG}{attempt or ''}"
+            if self._catalog.published(log_id):
+                continue
             with self._session(log_id) as (branch, engine, tables):
-                control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
-                control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
                 try:
-                    self._catalog.publish(branch, f"log {row.run_id}")
+                    # Asked after the cut: if the run publishes later than this, our publish conflicts.
+                    if not self._catalog.published(row.run_id):
+                        control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
+                        control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                        self._catalog.publish(branch, f"log {row.run_id}")
                 except Conflict:
                     continue
                 finally:
-                    self._catalog.drop_branch(branch)
+                    self._tidy(branch)
             return
         raise Conflict(f"etl_runs of {self._warehouse.name} changed at every try to record {row.run_id}")
 
@@ -279,10 +300,11 @@ class Pipeline:
     def _leased(self, run_id: str, wait_s: float) -> Iterator[None]:
         """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published."""
         with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim):
+            self._sweep()
             yield
 
     def _reclaim(self, dead: Lease) -> None:
-        if self._catalog.published(dead.run_id) is None:
+        if not any(self._catalog.published(run_id) for run_id in (dead.run_id, dead.run_id + _LOG)):
             now = self._clock.now()
             duration_ms = round((now - dead.acquired_at).total_seconds() * 1000)
             message = f"the run ended without a word (process {dead.pid} on {dead.host})"
@@ -290,8 +312,13 @@ class Pipeline:
                 dead.run_id, self._warehouse.name, "run", Status.FAILED, dead.acquired_at, now, duration_ms
             )
             self._publish_row(replace(started, error_message=message))
+        self._sweep(dead.run_id)
+
+    def _sweep(self, dead: str = "") -> None:
+        """Drop the branches that ended runs left: those of logs, of published runs and of a dead one."""
         for branch in self._catalog.branches(self._warehouse.name):
-            if branch.run_id == dead.run_id:
+            is_log = _LOG in branch.run_id
+            if is_log or branch.run_id == dead or self._catalog.published(branch.run_id):
                 self._catalog.drop_branch(branch)
 
     @contextmanager

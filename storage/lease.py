@@ -88,35 +88,47 @@ def live(store: ObjectStore, clock: Clock) -> list[Lease]:
     return [lease for lease in found if lease and not lease.is_dead(clock.now())]
 
 
+def is_held(store: ObjectStore, warehouse: str, run_id: str) -> bool:
+    """Tell whether a warehouse's lease is (still) a run's."""
+    held = _read(store, _key(warehouse))
+    return held is not None and held.run_id == run_id
+
+
 def _try(
     store: ObjectStore, warehouse: str, run_id: str, clock: Clock, reclaim: Callable[[Lease], None], ttl: timedelta
 ) -> Lease | None:
-    lease = Lease(
-        warehouse=warehouse,
-        run_id=run_id,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        boot=_boot(),
-        acquired_at=clock.now(),
-        expires_at=clock.now() + ttl,
-    )
-    if _put(store, lease, if_absent=True):
+    if _put(store, lease := _lease(warehouse, run_id, clock, ttl), if_absent=True):
         return lease
     held = _read(store, _key(warehouse))
     if held and held.run_id == run_id:
         _put(store, lease)
         return lease
-    if held and held.is_dead(clock.now()):
-        reclaim(held)
-        if _read(store, _key(warehouse)) == held:
-            store.delete([_key(warehouse)])
-    return None
+    if held is None or not held.is_dead(clock.now()):
+        return None
+    reclaim(held)
+    if _read(store, _key(warehouse)) == held:
+        store.delete([_key(warehouse)])
+    lease = _lease(warehouse, run_id, clock, ttl)
+    return lease if _put(store, lease, if_absent=True) else None
+
+
+def _lease(warehouse: str, run_id: str, clock: Clock, ttl: timedelta) -> Lease:
+    now = clock.now()
+    return Lease(
+        warehouse=warehouse,
+        run_id=run_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot=_boot(),
+        acquired_at=now,
+        expires_at=now + ttl,
+    )
 
 
 def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop: threading.Event) -> None:
     while not stop.wait(ttl.total_seconds() / 3):
         try:
-            if _is_ours(store, lease):
+            if is_held(store, lease.warehouse, lease.run_id):
                 _put(store, lease.model_copy(update={"expires_at": clock.now() + ttl}))
         except StarbergError as error:  # the store is away: so is the run, or the next renewal is in time
             _log.warning("the lease of %s was not renewed: %s", lease.warehouse, error)
@@ -125,7 +137,7 @@ def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop:
 def _release(store: ObjectStore, lease: Lease) -> None:
     """Let go; what is left behind is found dead, and must not turn a run that published into a failed one."""
     try:
-        if _is_ours(store, lease):
+        if is_held(store, lease.warehouse, lease.run_id):
             store.delete([_key(lease.warehouse)])
     except StarbergError as error:
         _log.warning("the lease of %s was not released: %s", lease.warehouse, error)
@@ -140,11 +152,6 @@ def _busy(store: ObjectStore, warehouse: str, clock: Clock) -> Busy:
         f"run {held.run_id} holds warehouse {warehouse} for {minutes:.1f} min (process {held.pid} on {held.host})",
         hint="Wait longer with --wait, or see `starberg status`.",
     )
-
-
-def _is_ours(store: ObjectStore, lease: Lease) -> bool:
-    held = _read(store, _key(lease.warehouse))
-    return held is not None and held.run_id == lease.run_id
 
 
 def _put(store: ObjectStore, lease: Lease, *, if_absent: bool = False) -> bool:

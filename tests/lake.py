@@ -24,7 +24,8 @@ from hypothesis import settings
 from servers import FakeClock
 
 from starberg.engines.duckdb import DuckDBEngine
-from starberg.etl.build import Build, BuildOptions, BuildResult
+from starberg.etl.build import Build, BuildResult
+from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import TABLES, ControlTables, state_row
 from starberg.etl.model import Kind, Warehouse
 from starberg.etl.project import load_warehouse

@@ -1,0 +1,70 @@
+"""Where computed rows become tables: temporary relations, row deltas, and on `verify` a comparison of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from starberg.engines.base import Engine
+from starberg.etl.model import Table
+from starberg.etl.results import TableDifference
+from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
+from starberg.storage.columns import PartitionBy
+from starberg.storage.iceberg_tables import BranchTables
+from starberg.utils.sql import names
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build. `rebuild` names tables to build anew (`*`: all); `verify` compares instead of trusting."""
+
+    rebuild: Collection[str] = ()
+    allow_deletes: Collection[str] = ()
+    stop_on_edit: bool = False
+    verify: bool = False
+
+
+class Writer:
+    """Brings the tables of one branch to computed relations, under one run id.
+
+    `published` is the branch's state at the start; `differences` fills on `verify`.
+    """
+
+    def __init__(self, engine: Engine, tables: BranchTables, run_id: str, *, verify: bool) -> None:
+        self.published = dict(tables.pointers)
+        self.differences: list[TableDifference] = []
+        self._engine = engine
+        self._delta = RowDelta(engine, tables, run_id)
+        self._verify = verify
+
+    def temp(self, name: str, select: str) -> None:
+        """Compute a SELECT into a temporary table, replacing an earlier one."""
+        self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+
+    def bring(self, wanted: Target, relation: str) -> Counts:
+        """Make a table hold the rows of a temporary table; return what changed."""
+        if self._verify:
+            self._compare(wanted.name, relation)
+        return self._delta.apply(wanted, relation)
+
+    def _compare(self, table: str, relation: str) -> None:
+        """Compare computed rows with the published table, independently of how differences are written."""
+        short = table.split(".", 1)[1]
+        [(rows,)] = self._engine.rows(f"SELECT count(*) FROM {relation}")
+        if table not in self.published:
+            self.differences.append(TableDifference(short, rows, 0, rows))
+            return
+        columns = [c.name for c in self._engine.columns(f"SELECT * FROM {relation}") if c.name not in BOOKKEEPING]
+        published = f"SELECT {names(columns)} FROM {self._engine.scan(self.published[table])}"
+        rebuilt = f"SELECT {names(columns)} FROM {relation}"
+        [(only_published, only_rebuilt)] = self._engine.rows(
+            f"SELECT (SELECT count(*) FROM ({published} EXCEPT ALL {rebuilt})), "
+            f"(SELECT count(*) FROM ({rebuilt} EXCEPT ALL {published}))"
+        )
+        self.differences.append(TableDifference(short, rows, only_published, only_rebuilt))
+
+
+def target(table: Table, key: Sequence[str], scope: str = "") -> Target:
+    """Return a declared table as the target of a row delta."""
+    partition = [PartitionBy.parse(part) for part in getattr(table.header, "partition", [])]
+    return Target(table.id, key, partition, scope)

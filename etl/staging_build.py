@@ -1,0 +1,157 @@
+"""Build a staging table from its stream's loads: only the keys of new loads, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from starberg.engines.base import Engine
+from starberg.etl.build_writer import BuildOptions, Writer, target
+from starberg.etl.model import StagingHeader, Table, Warehouse
+from starberg.etl.row_delta import Counts, Target
+from starberg.etl.sql_body import parse_body
+from starberg.etl.sql_columns import Columns, key_columns
+from starberg.etl.staging import StagingStep
+from starberg.ingestion.columns import json_columns
+from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.utils.errors import CheckFailed, GuardStopped
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a staging table has to take in: the chain's loads after the published one, or all of them (`anew`)."""
+
+    table: Table
+    chain: RawStream
+    manifests: Sequence[Manifest]
+    published: int
+    anew: bool
+
+    @property
+    def seq(self) -> int:
+        """The load the table stands at afterwards."""
+        return self.manifests[-1].seq if self.manifests else self.published
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The stream with that load, as a build state records it."""
+        return {self.chain.name: str(self.seq)}
+
+    @property
+    def moves_mark(self) -> bool:
+        """Whether the stream's high-water mark moves."""
+        return self.seq != self.published
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to compute."""
+        return self.anew or any(manifest.parts for manifest in self.manifests)
+
+    @property
+    def strategy(self) -> str:
+        """How it is built."""
+        if self.anew:
+            return "rebuild" if self.published else "full"
+        return "incremental" if self.is_due else "skip"
+
+
+class StagingBuild:
+    """Builds the staging tables of one warehouse; `notes` fills with what a person should know."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        engine: Engine,
+        writer: Writer,
+        store: ObjectStore,
+        scratch: Path,
+        options: BuildOptions,
+    ) -> None:
+        self.notes: list[str] = []
+        self._warehouse = warehouse
+        self._engine = engine
+        self._writer = writer
+        self._store = store
+        self._scratch = scratch
+        self._options = options
+
+    def plan(self, table: Table, loads: Mapping[str, int], *, anew: bool) -> Loaded:
+        """Return what a table has to take in; a verification stops at what is published."""
+        assert isinstance(table.header, StagingHeader)
+        chain = RawStream(self._store, self._warehouse.name, *table.header.stream.split("."))
+        published = loads.get(chain.name, 0)
+        manifests = chain.loads(0 if anew else published)
+        if self._options.verify:
+            manifests = [manifest for manifest in manifests if manifest.seq <= published]
+        return Loaded(table, chain, manifests, published, anew)
+
+    def apply(self, loaded: Loaded) -> Counts:
+        """Build the table. Raises CheckFailed (too much in quarantine), GuardStopped, LakeError (raw is damaged)."""
+        step = self._step(loaded)
+        for name, select in (("observed", step.observed()), ("touched", step.touched()), ("wanted", step.wanted())):
+            self._writer.temp(name, select)
+        self._quarantine(step, loaded.chain.stream)
+        if step.incremental:
+            self._guard(step)
+        scope = "touched" if step.incremental else ""
+        counts = self._writer.bring(target(step.table, list(step.key.values()), scope), "wanted")
+        for name in ("observed", "touched", "wanted"):
+            self._engine.run(f"DROP TABLE {name}")
+        return counts
+
+    def _step(self, loaded: Loaded) -> StagingStep:
+        source, stream = self._warehouse.stream_of(loaded.table)
+        parts = [part for manifest in loaded.manifests for part in manifest.parts]
+        with ThreadPoolExecutor(8) as pool:
+            files = [str(path) for path in pool.map(lambda part: loaded.chain.fetch(part, self._scratch), parts)]
+        columns = json_columns(stream, loaded.manifests[-1].columns if loaded.manifests else {})
+        outputs = key_columns(parse_body(loaded.table.select), stream.key, lambda _: Columns.of(columns))
+        key = dict(zip(stream.key, outputs, strict=True))
+        return StagingStep(loaded.table, files, columns, key, source.timezone, incremental=not loaded.anew)
+
+    def _quarantine(self, step: StagingStep, stream: str) -> None:
+        """Move unreadable records aside; CheckFailed if they are more than the table's limit."""
+        assert isinstance(step.table.header, StagingHeader)
+        limit, name = step.table.header.quarantine, f"{self._warehouse.name}.quarantine_{stream}"
+        self._writer.temp("quarantined", step.quarantined())
+        [(bad, total)] = self._engine.rows(
+            "SELECT (SELECT count(*) FROM quarantined), (SELECT count(*) FROM observed WHERE _op = 'U')"
+        )
+        if bad >= limit.rows and bad > limit.share * total:
+            raise self._too_many(step, stream, bad, total)
+        if bad or name in self._writer.published:
+            scope = "quarantined" if step.incremental else ""
+            self._writer.bring(Target(name, ["_load_id", "_row_number"], scope=scope), "quarantined")
+        if bad:
+            self.notes.append(f"{bad} of {total} records of {stream} are in {name}")
+        self._engine.run("DROP TABLE quarantined")
+
+    def _too_many(self, step: StagingStep, stream: str, bad: int, total: int) -> CheckFailed:
+        [(column, reason, raw)] = self._engine.rows(
+            "SELECT column_name, reason, left(raw_value, 80) FROM quarantined ORDER BY _load_id, _row_number LIMIT 1"
+        )
+        return CheckFailed(
+            f"{step.table.id}: {bad} of {total} records of stream {stream} cannot be read "
+            f"(first: column {column} {reason}: {raw!r})",
+            hint="Nothing was published. Correct the column's type in warehouse.yml, or raise `quarantine` in "
+            f"{step.table.path.name}.",
+        )
+
+    def _guard(self, step: StagingStep) -> None:
+        """Stop before a publish that would delete more than the table's limit, or everything."""
+        assert isinstance(step.table.header, StagingHeader)
+        limit, name = step.table.header.guard, step.table.name
+        [(live, closed)] = self._engine.rows(step.closed())
+        emptied = closed == live > 0
+        if not emptied and not (closed >= limit.rows and closed > limit.share * live):
+            return
+        if name in self._options.allow_deletes:
+            self.notes.append(f"{closed} of {live} rows of {name} deleted, as --allow-deletes said")
+            return
+        raise GuardStopped(
+            f"{step.table.id}: the source would delete {closed} of {live} rows; nothing was published",
+            hint=f"If that is right, run again with --allow-deletes {name}.",
+        )
