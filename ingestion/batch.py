@@ -73,9 +73,9 @@ class Batch:
         """Return the records read since the last time."""
         return self._extract(self._spools, cursor, whole=whole)
 
-    def hand_over_keys(self, cursor: Cursor) -> Extract:
-        """Return the keys of everything read since the start: what is not among them is gone."""
-        return self._extract(self._key_spools, cursor, whole=True, keys_only=True)
+    def hand_over_keys(self, cursor: Cursor, spools: Sequence[Spool] = ()) -> Extract:
+        """Return the keys of everything read since the start, or those in `spools`: what is not there is gone."""
+        return self._extract(spools or self._key_spools, cursor, whole=True, keys_only=True)
 
     def _extract(self, spools: Sequence[Spool], cursor: Cursor, *, whole: bool, keys_only: bool = False) -> Extract:
         written = [spool for spool in spools if spool.exists]

@@ -68,6 +68,11 @@ class Walk:
         """The caller had enough before the list ended."""
         self._ready.append(self._first())
 
+    @property
+    def cut_short(self) -> bool:
+        """Tell whether there were more pages than it might read."""
+        return bool(self._ready)
+
     # Handing out
 
     @property
@@ -141,7 +146,7 @@ class Walk:
         Rows that move up or down while paging are read twice or never; a moving total gives that away, and so do
         records seen twice.
         """
-        if self.stopped or self._ready:
+        if self.stopped or self.cut_short:
             return f"{self.rows - self.distinct} records came twice" if self.rows != self.distinct else ""
         totals = self._totals - {None}
         if len(totals) > 1:

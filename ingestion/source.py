@@ -45,6 +45,16 @@ class Extract:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Planned:
+    """How many requests a part of a stream's next extraction will send, as far as can be told without asking."""
+
+    part: str
+    at_least: int
+    at_most: int | None
+    """None: nobody knows before asking."""
+
+
 class Source(Protocol):
     """One API host or database, opened for one run."""
 
