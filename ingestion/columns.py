@@ -27,7 +27,7 @@ def newly_seen(structure: str | None, stream: Stream, pinned: Mapping[str, str])
     """Return the undeclared top-level columns of DuckDB's `json_group_structure`, with the types they are pinned to.
 
     Numbers and booleans keep their type, nested values are JSON text, all else is text. Names that differ from a known
-    one only in case are left out: SQL could not tell them apart.
+    one only in case are left out, since SQL could not tell them apart, and those SQL cannot write: empty, or with NUL.
     """
     if stream.undeclared == "ignore" or not structure:
         return {}
@@ -36,7 +36,7 @@ def newly_seen(structure: str | None, stream: Stream, pinned: Mapping[str, str])
     known |= {stream.column(name).path.split(".")[0].lower() for name in stream.columns}
     seen: dict[str, str] = {}
     for name, kind in shape.items() if isinstance(shape, dict) else ():
-        if name.lower() not in known and kind != "NULL":
+        if name.lower() not in known and kind != "NULL" and name and "\0" not in name:
             seen[name] = _PINNED_TYPES.get(kind, "VARCHAR") if isinstance(kind, str) else "JSON"
             known.add(name.lower())
     return seen
@@ -48,5 +48,9 @@ def json_path(dotted: str) -> str:
 
 
 def json_path_of_key(name: str) -> str:
-    """Return the JSON path of one top-level key, dots and all."""
-    return f"$.{json.dumps(name, ensure_ascii=False)}"
+    """Return the JSON pointer of one top-level key, whatever is in it: in a path, `*` would be all keys.
+
+    >>> json_path_of_key("and/or.*")
+    '/and~1or.*'
+    """
+    return "/" + name.replace("~", "~0").replace("/", "~1")

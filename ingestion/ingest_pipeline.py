@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from starberg.engines.base import Engine
 from starberg.ingestion.budget import BudgetLedger, StoreLedger, Unlimited
@@ -53,6 +54,20 @@ class Ingestion:
             if name not in self.sources:
                 raise UsageError(f"{self.warehouse} has no source {name}", hint=f"It has: {', '.join(self.sources)}.")
             yield from self._source(self.sources[name], run_id, full=full)
+
+    def plan(self) -> list[dict[str, Any]]:
+        """Return the parts of the next ingestion with the requests each will send (None: not known before asking)."""
+        rows: list[dict[str, Any]] = []
+        for spec in self.sources.values():
+            opened = open_source(spec, self.secret_of, Unlimited(), self.clock)
+            for stream in spec.streams.values():
+                previous = RawStream(self.store, self.warehouse, spec.name, stream.name).last()
+                if previous and not self._due(stream, previous):
+                    continue
+                for planned in opened.plan(stream, previous.cursor if previous else None):
+                    row = {"source": spec.name, "part": planned.part, "requests_at_least": planned.at_least}
+                    rows.append(row | {"requests_at_most": planned.at_most})
+        return rows
 
     def _source(self, spec: SourceSpec, run_id: str, *, full: bool) -> Iterator[Manifest]:
         ledger = self._ledger(spec, run_id)

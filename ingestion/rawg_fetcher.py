@@ -72,7 +72,7 @@ class RawgSource:
     def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
         """Say how many requests the next extraction will send; asks nothing."""
         if not is_games(stream):
-            return [Planned(f"{stream.name}: the list", 1, None)]
+            return self._lists.plan(with_paging(stream), cursor)
         options = options_of(stream)
         plan = full_plan if options.shape == "full" else games_plan
         return plan(stream.name, options, cursor, self._clock.now().date())

@@ -21,7 +21,7 @@ from starberg.ingestion.budget import BudgetLedger
 from starberg.ingestion.crawl import ListSpec, PageSeen, Reading, Verdict, crawl
 from starberg.ingestion.http_client import HttpClient
 from starberg.ingestion.json_pages import at
-from starberg.ingestion.source import Cursor, Extract
+from starberg.ingestion.source import Cursor, Extract, Planned
 from starberg.ingestion.streams import SourceSpec, Stream, Window
 from starberg.ingestion.watermark import Watermark
 from starberg.ingestion.windows import Span, spans
@@ -57,6 +57,10 @@ class RestSource:
             yield from extraction.windows(stream.window)
         else:
             yield extraction.one_list()
+
+    def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
+        """Say what is known before asking: one list is at least one request."""
+        return [Planned(f"{stream.name}: the list", 1, 1 if stream.pagination.kind == "none" else None)]
 
 
 class _Extraction:

@@ -69,3 +69,6 @@ class Source(Protocol):
 
         Raises QuotaSpent or CredentialsError (exit 7), Unreachable (exit 6), SourceDataError (a page is not readable).
         """
+
+    def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
+        """Say how many requests the next extraction will send; asks nothing."""

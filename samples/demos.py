@@ -30,9 +30,9 @@ DEMOS: Mapping[str, Demo] = {
     "games": Demo(
         _games,
         {
-            "Which genres had the most games lately?": (
+            "Which genres had the most games in 2025?": (
                 "SELECT genre, release_year, games, round(average_rating, 2) AS average_rating "
-                "FROM mart_games_by_genre_year ORDER BY release_year DESC, games DESC, genre LIMIT 5"
+                "FROM mart_games_by_genre_year WHERE release_year = 2025 ORDER BY games DESC, genre LIMIT 5"
             ),
             "On which platforms did the games of 2024 appear?": (
                 "SELECT platform, games, round(share, 3) AS share FROM mart_platform_share_by_year "
