@@ -8,7 +8,7 @@ or a date outside 0001 to 9999 is bad.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json import dumps
 
 from sqlglot import exp
@@ -27,10 +27,19 @@ _ZONE = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)\s*$"
 
 @dataclass(frozen=True)
 class JsonColumn:
-    """A column of a record: its SQL type and the JSON path it is read from (`$.a.b`)."""
+    """A column of a record: its SQL type and the JSON path it is read from (`$.a.b`).
+
+    Of a list of structs `only` keeps the elements whose fields have these values.
+    """
 
     type: str
     path: str
+    only: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the column holds a list."""
+        return self.type.rstrip().endswith("]")
 
 
 def typed_records(source: str, columns: Mapping[str, JsonColumn], timezone: str, keep: str) -> str:
@@ -41,7 +50,7 @@ def typed_records(source: str, columns: Mapping[str, JsonColumn], timezone: str,
     """
     paths = ", ".join(text(column.path) for column in columns.values())
     names = list(columns)
-    exprs = [typed(f"_x[{n}]", column.type, timezone) for n, column in enumerate(columns.values(), start=1)]
+    exprs = [_picked(f"_x[{n}]", column, timezone) for n, column in enumerate(columns.values(), start=1)]
     listed = ", ".join(f"{expr} AS {quote_name(name)}" for expr, name in zip(exprs, names, strict=True))
     bad = " ".join(
         f"WHEN _x[{n}] IS NOT NULL AND {quote_name(name)} IS NULL THEN {n}" for n, name in enumerate(names, start=1)
@@ -49,11 +58,19 @@ def typed_records(source: str, columns: Mapping[str, JsonColumn], timezone: str,
     labels = ", ".join(text(name) for name in names)
     return (
         f"SELECT {keep}, {', '.join(quote_name(name) for name in names)}, "
-        f"[{labels}][_n] AS _bad, _x[_n] AS _raw FROM ("
-        f"SELECT *, CASE {bad} END AS _n FROM ("
+        f"[{labels}][_bad_n] AS _bad, _x[_bad_n] AS _raw FROM ("
+        f"SELECT *, CASE {bad} END AS _bad_n FROM ("
         f"SELECT {keep}, _x, {listed} FROM ("
         f"SELECT {keep}, json_extract_string(record, [{paths}]) AS _x FROM {source})))"
     )
+
+
+def _picked(value: str, column: JsonColumn, timezone: str) -> str:
+    every = typed(value, column.type, timezone)
+    if not column.only:
+        return every
+    kept = " AND ".join(f"e.{quote_name(name)} = {text(wanted)}" for name, wanted in column.only.items())
+    return f"list_filter({every}, lambda e: {kept})"
 
 
 def typed(value: str, sql_type: str, timezone: str = "UTC") -> str:

@@ -13,6 +13,7 @@ from starberg.etl.graph import building_order
 from starberg.etl.model import Kind, Warehouse, WarehouseFile
 from starberg.etl.sql_types import COMMON, type_problem
 from starberg.etl.table_rules import CONTROL_TABLES, TableRules
+from starberg.ingestion.columns import RESERVED, column_of_key
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import DeclarationError
@@ -147,6 +148,10 @@ def _sources(path: Path, environment: Mapping[str, str]) -> tuple[WarehouseFile,
 def _stream(document: YamlFile, at: tuple[str, ...], stream: Stream) -> Stream:
     if not stream.key:
         raise document.error((*at, "key"), "is empty", hint="Name the columns that identify a record.")
+    for name in (*stream.columns, *stream.key):
+        if name.lower() in RESERVED:
+            hint = f"Name it otherwise: {column_of_key(name)}: {{type: VARCHAR, path: {name}}}."
+            raise document.error((*at, "columns"), f"{name!r} is the engine's own", hint=hint)
     for name in stream.columns:
         problem = type_problem(stream.column(name).type)
         if problem:

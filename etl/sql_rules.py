@@ -20,6 +20,8 @@ _MORE_AGGREGATES = {"arbitrary", "entropy", "favg", "fsum", "geomean", "histogra
 
 BOOKKEEPING = ("_load_id", "_run_id", "_deleted_at")
 """Columns the engine adds to tables."""
+_PLACES = ("_file", "_pos", "_row", "file_row_number", "filename")
+"""What the engine calls where a row of a table stands."""
 
 _PARTITION = re.compile(r"^(?:(?:identity|year|month|day|hour)\((\w+)\)|(\w+))$")
 
@@ -37,7 +39,7 @@ def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") ->
 
 def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dict[str, str]:
     """Return the columns a SELECT of a kind may not yield, with what they are."""
-    found = dict.fromkeys(BOOKKEEPING, "the engine's own") if kind is not Kind.CHECK else {}
+    found = dict.fromkeys((*BOOKKEEPING, *_PLACES), "the engine's own") if kind is not Kind.CHECK else {}
     if isinstance(header, DimensionHeader):
         found |= {surrogate_key: "the surrogate key, which the engine adds"} if surrogate_key else {}
         found |= dict.fromkeys(("is_inferred", "is_deleted"), "the engine's own in a dimension")

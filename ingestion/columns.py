@@ -9,15 +9,23 @@ from typing import Any
 from starberg.engines.records import JsonColumn
 from starberg.ingestion.streams import Stream
 
+RESERVED = frozenset(
+    "_bad _bad_n _deleted_at _digest _file _k _key _load_id _n _observed _op _pos _raw _row _run_id _unreadable _x "
+    "file_row_number filename record".split()
+)
+"""Names of the engine's own columns, which a stream's may not have; names compare without case."""
+
 _PINNED_TYPES = {"UBIGINT": "BIGINT", "BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "BOOLEAN": "BOOLEAN"}
 
 
 def json_columns(stream: Stream, pinned: Mapping[str, str]) -> dict[str, JsonColumn]:
     """Return name → column of a stream's records: declared ones first, then pinned ones, then the bare key."""
     columns = {name: stream.column(name) for name in stream.columns}
-    found = {name: JsonColumn(column.type, json_path(column.path or name)) for name, column in columns.items()}
-    for name, sql_type in pinned.items():
-        found.setdefault(name, JsonColumn(sql_type, json_path_of_key(name)))
+    found = {
+        name: JsonColumn(column.type, json_path(column.path or name), column.only) for name, column in columns.items()
+    }
+    for key, sql_type in pinned.items():
+        found.setdefault(column_of_key(key), JsonColumn(sql_type, json_path_of_key(key)))
     for name in stream.key:
         found.setdefault(name, JsonColumn("VARCHAR", json_path(name)))
     return found
@@ -32,14 +40,24 @@ def newly_seen(structure: str | None, stream: Stream, pinned: Mapping[str, str])
     if stream.undeclared == "ignore" or not structure:
         return {}
     shape: Any = json.loads(structure)
-    known = {name.lower() for name in (*stream.columns, *pinned, *stream.key)}
+    known = {name.lower() for name in (*stream.columns, *map(column_of_key, pinned), *stream.key)}
     known |= {stream.column(name).path.split(".")[0].lower() for name in stream.columns}
     seen: dict[str, str] = {}
-    for name, kind in shape.items() if isinstance(shape, dict) else ():
-        if name.lower() not in known and kind != "NULL" and name and "\0" not in name:
-            seen[name] = _PINNED_TYPES.get(kind, "VARCHAR") if isinstance(kind, str) else "JSON"
-            known.add(name.lower())
+    for key, kind in shape.items() if isinstance(shape, dict) else ():
+        name = column_of_key(key).lower()
+        if name not in known and kind != "NULL" and key and "\0" not in key:
+            seen[key] = _PINNED_TYPES.get(kind, "VARCHAR") if isinstance(kind, str) else "JSON"
+            known.add(name)
     return seen
+
+
+def column_of_key(key: str) -> str:
+    """Return the name of the column an undeclared key becomes.
+
+    >>> column_of_key("rating"), column_of_key("filename")
+    ('rating', 'filename_')
+    """
+    return f"{key}_" if key.lower() in RESERVED else key
 
 
 def json_path(dotted: str) -> str:

@@ -21,6 +21,9 @@ from starberg.utils.errors import SourceDataError
 from starberg.utils.sql import quote_name, text
 
 _INDEX_EVERY_LOADS = 16
+_NOTHING_LISTED = "'[]'"
+"""To the content hash a list that is null and one that is empty are the same: APIs say either for nothing."""
+
 _UNREADABLE = "_unreadable"
 """A record a source could not pass on as text comes as `{"_unreadable": "<escaped>"}`; its key is unreadable too."""
 
@@ -122,8 +125,11 @@ class Landing:
         """
         columns = json_columns(self.stream, pinned)
         keys = ", ".join(text(columns[name].path) for name in self.stream.key)
-        counted = [quote_name(name) for name in columns if name not in self.stream.volatile]
-        content = ", ".join(f"coalesce({name}::VARCHAR, chr(0))" for name in counted)
+        content = ", ".join(
+            f"coalesce({quote_name(name)}::VARCHAR, {_NOTHING_LISTED if column.is_list else 'chr(0)'})"
+            for name, column in columns.items()
+            if name not in self.stream.volatile
+        )
         newest = f"{quote_name(self.stream.cursor)} DESC NULLS LAST, " if self.stream.cursor in columns else ""
         typed = typed_records("fetched", columns, self.source.timezone, "_n, record")
         key = f"json_extract_string(record, [{keys}])"

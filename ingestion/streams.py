@@ -17,10 +17,14 @@ class Declared(BaseModel):
 
 
 class Column(Declared):
-    """One declared column: its SQL type and, for JSON records, the dotted path it is read from (default: its name)."""
+    """One declared column: its SQL type and, for JSON records, the dotted path it is read from (default: its name).
+
+    Of a list of structs `only` keeps the elements whose fields have these values (`{language: eng}`).
+    """
 
     type: str
     path: str = ""
+    only: dict[str, str] = {}
 
 
 class Pagination(Declared):

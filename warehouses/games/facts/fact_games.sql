@@ -21,9 +21,9 @@ select
     metacritic,
     playtime,
     suggestions_count,
-    coalesce(len(platform_ids), 0) as platform_count,
-    coalesce(len(store_ids), 0) as store_count,
-    coalesce(len(genre_ids), 0) as genre_count,
-    coalesce(len(tag_ids), 0) as tag_count,
+    len(platform_ids) as platform_count,
+    len(store_ids) as store_count,
+    len(genre_ids) as genre_count,
+    len(tag_ids) as tag_count,
     updated_at
 from stg_games

@@ -1,4 +1,4 @@
--- Grain: one game. Members are lists of distinct ids; of the tags only the English ones (each stands there twice).
+-- Grain: one game. Members are lists of distinct ids; none where the API says null.
 select
     id as game_id,
     slug,
@@ -18,8 +18,8 @@ select
     esrb_rating.id as esrb_rating_id,
     esrb_rating.name as esrb_rating_name,
     esrb_rating.slug as esrb_rating_slug,
-    list_sort(list_distinct([entry.platform.id for entry in platforms])) as platform_ids,
-    list_sort(list_distinct([entry.store.id for entry in stores])) as store_ids,
-    list_sort(list_distinct([genre.id for genre in genres])) as genre_ids,
-    list_sort(list_distinct([tag.id for tag in tags if tag.language = 'eng'])) as tag_ids
+    coalesce(list_sort(list_distinct([entry.platform.id for entry in platforms])), []) as platform_ids,
+    coalesce(list_sort(list_distinct([entry.store.id for entry in stores])), []) as store_ids,
+    coalesce(list_sort(list_distinct([genre.id for genre in genres])), []) as genre_ids,
+    coalesce(list_sort(list_distinct([tag.id for tag in tags])), []) as tag_ids
 from games
