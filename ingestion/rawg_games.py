@@ -22,6 +22,7 @@ from itertools import chain
 from typing import Any
 
 from starberg.ingestion.crawl import ListSpec, PageSeen, Reading, Verdict
+from starberg.ingestion.json_pages import at
 from starberg.ingestion.rawg_lists import CHUNK_PAGES, MOST_ADDED_FIRST, GameLists
 from starberg.ingestion.rawg_scope import FAR, IdSet, RawgOptions, Scope
 from starberg.ingestion.rest import check_within
@@ -172,7 +173,9 @@ class GamesReading(GameLists):
 
     def _undated(self, under_way: Pass) -> Iterator[Reading]:
         while page := under_way.undated_page:
-            reading, following = self._unfiltered(UNDATED_FIRST, "undated", page, CHUNK_PAGES, self._look_at_undated)
+            reading, following = self._unfiltered(
+                "undated", page, UNDATED_FIRST, self._look_at_undated, most=CHUNK_PAGES
+            )
             under_way.undated_page = following
             under_way.fits = under_way.fits and not reading.walk.mismatch
             yield reading
@@ -196,23 +199,24 @@ class GamesReading(GameLists):
 
     def _look(self, page: PageSeen, span: Span, column: str, param: str, floor: int) -> Verdict:
         """Check that the server filtered, note what the page tells, and stop below `floor`."""
-        check_within(span, [game.get(column) for game in page.records if isinstance(game, dict)], param, page.name)
+        check_within(span, [at(game, column) for game in page.records], param, page.name)
         self._note(page)
         return Verdict(self._wanted(page), enough=self._scope.is_past(page.records, floor))
 
     def _look_at_undated(self, page: PageSeen) -> Verdict:
         self._note(page)
-        released = [game.get("released") for game in page.records if isinstance(game, dict)]
+        released = [at(game, "released") for game in page.records]
         dated = [day for day in released if isinstance(day, str)]
         if dated != sorted(dated):
             raise SourceDataError(f"{page.name}: the server ignores ordering=released: {dated[0]} comes first")
-        return Verdict(self._wanted(page), enough=bool(dated))
+        keep = [wanted and not isinstance(day, str) for wanted, day in zip(self._wanted(page), released, strict=True)]
+        return Verdict(keep, enough=bool(dated))
 
     def _note(self, page: PageSeen) -> None:
         under_way = self._state.under_way
         if under_way and not under_way.seen.add(page.records):
             under_way.fits = False
-        stamps = [game.get("updated") for game in page.records if isinstance(game, dict)]
+        stamps = [at(game, "updated") for game in page.records]
         days = [stamp[:10] for stamp in stamps if isinstance(stamp, str) and _ISO_DAY.match(stamp)]
         self._newest = max([self._newest, *days])
 

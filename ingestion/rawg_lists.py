@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from starberg.utils.clock import Clock
 MOST_ADDED_FIRST = {"ordering": "-added"}
 CHUNK_PAGES = 50
 """How many pages of a list without filter are read before its place is noted."""
+AT_ONCE = 3
+"""Pages of it asked at once: enough for its rate limit, and few are asked in vain past the end of what is wanted."""
 
 
 class GameLists(ABC):
@@ -63,20 +66,18 @@ class GameLists(ABC):
         return crawl(self._client, lists, self._parallel)
 
     def _unfiltered(
-        self, params: Mapping[str, Any], label: str, page: int, most: int, inspect: Callable[[PageSeen], Verdict]
+        self, label: str, page: int, params: Mapping[str, Any], inspect: Callable[[PageSeen], Verdict], **more: Any
     ) -> tuple[Reading, int | None]:
-        """Read some pages of the list without filter; return where to go on, None at its end.
+        """Read pages of the list without filter; return where to go on, None at its end.
 
         The last page is read again next time: rows may have moved on to it meanwhile.
         """
-        paging = self._stream.pagination.model_copy(update={"start": page, "parallel": self._parallel})
-        stream = self._stream.model_copy(update={"pagination": paging})
-        params = {**self._stream.params, **params}
-        spec = ListSpec(stream, params, self._scratch, label=label, inspect=inspect, rereads=1, most=most)
+        spec = self._list(params, label, inspect, **more)
+        paging = spec.stream.pagination.model_copy(update={"start": page, "parallel": AT_ONCE})
+        spec = replace(spec, stream=spec.stream.model_copy(update={"pagination": paging}))
         [reading] = self._crawl(spec)
-        pages = reading.walk.pages
         ended = reading.walk.stopped or not reading.walk.cut_short
-        return reading, None if ended else page + max(1, pages - 1)
+        return reading, None if ended else page + max(1, reading.walk.pages - 1)
 
     def _wanted(self, page: PageSeen) -> list[bool]:
         return [self._scope.holds(game, self._today) for game in page.records]
@@ -101,7 +102,7 @@ class FullShape(GameLists):
         while self._page and left > 0:
             before = self._client.sent
             most = min(CHUNK_PAGES, left)
-            reading, self._page = self._unfiltered(MOST_ADDED_FIRST, "by added", self._page, most, self._look)
+            reading, self._page = self._unfiltered("by added", self._page, MOST_ADDED_FIRST, self._look, most=most)
             left -= self._client.sent - before
             yield reading
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from starberg.ingestion.json_pages import at
 from starberg.ingestion.streams import Declared
 from starberg.ingestion.windows import Span, spans
 
@@ -68,9 +69,7 @@ class Scope:
 
     def holds(self, game: Any, today: date) -> bool:
         """Tell whether a record is wanted; one whose fields have other types is, for landing to judge."""
-        if not isinstance(game, dict):
-            return True
-        added, released = game.get("added"), game.get("released")
+        added, released = at(game, "added"), at(game, "released")
         if isinstance(added, int) and added < self._options.min_added:
             return False
         return not isinstance(released, str) or str(self._options.released_from) <= released <= str(self._end(today))
@@ -80,7 +79,7 @@ class Scope:
 
         The order may be a little older than the rows, so several of the last rows must agree.
         """
-        added = [game["added"] for game in games if isinstance(game, dict) and isinstance(game.get("added"), int)]
+        added = [number for game in games if isinstance(number := at(game, "added"), int)]
         return bool(added) and max(added[-_TAIL:]) < floor
 
 
@@ -92,7 +91,7 @@ class IdSet:
 
     def add(self, games: Iterable[Any]) -> bool:
         """Add the ids of records; False if one has none that can be read."""
-        found = [_whole_number(game.get("id")) if isinstance(game, dict) else None for game in games]
+        found = [_whole_number(at(game, "id")) for game in games]
         self.ids.update(number for number in found if number is not None)
         return None not in found
 

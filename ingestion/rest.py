@@ -59,7 +59,11 @@ class RestSource:
             yield extraction.one_list()
 
     def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
-        """Say what is known before asking: one list is at least one request."""
+        """Say how many requests the next extraction will send; asks nothing."""
+        extraction = _Extraction(self._client, self._spec, stream, Path(), self._clock, dict(cursor or {}))
+        if stream.window and extraction.has_windows_left:
+            left = len(extraction.todo(stream.window))
+            return [Planned(f"{stream.name}: {left} windows", left, None)]
         return [Planned(f"{stream.name}: the list", 1, 1 if stream.pagination.kind == "none" else None)]
 
 
@@ -157,7 +161,7 @@ class _Extraction:
 
         Deletes are derived, from an extract of all keys at the end, only if all windows were read now and fit.
         """
-        lists = [self._piece(window, span) for span in self._todo(window)]
+        lists = [self._piece(window, span) for span in self.todo(window)]
         limit = self._stream.options.get("checkpoint_requests", CHECKPOINT_REQUESTS)
         yield from self._batch.in_parts(
             self._noting(crawl(self._client, lists, self._spec.parallel)), limit, self._after
@@ -183,7 +187,8 @@ class _Extraction:
         if whole:
             yield self._batch.hand_over_keys(cursor)
 
-    def _todo(self, window: Window) -> list[Span]:
+    def todo(self, window: Window) -> list[Span]:
+        """Return the windows that are left."""
         end = self._clock.now().date() if window.end == "today" else window.end
         first = window.start
         if self._resumed:

@@ -134,6 +134,8 @@ def test_the_scope_is_read_whole_dated_and_undated(shared: RawgServer, tmp_path:
     assert {game_id for game_id, game in lake.records.items() if game["released"] is None} == {
         game_id for game_id, game in expected.items() if game.released is None
     }
+    landed = [record["id"] for extract in extracts if not extract.keys_only for record in records(extract)]
+    assert len(landed) == len(set(landed))
     assert [extract.keys_only for extract in extracts] == [False] * (len(extracts) - 1) + [True]
     assert not lake.pass_under_way
 

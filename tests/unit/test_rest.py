@@ -14,7 +14,7 @@ from servers import Asked, FakeClock, Say, Server
 
 from starberg.ingestion.budget import BudgetLedger, Unlimited
 from starberg.ingestion.rest import RestSource, open_source
-from starberg.ingestion.source import Extract
+from starberg.ingestion.source import Extract, Planned
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.errors import QuotaSpent, SourceDataError, Unreachable
 
@@ -459,3 +459,12 @@ def test_whole_surrogate_pairs_and_nul_are_left_alone(tmp_path: Path) -> None:
         [extract] = read(open_at(server), stream(), tmp_path)
     assert b"\\ud83d\\ude00 \\u0000" in extract.spools[0].read_bytes()
     assert rows([extract]) == [{"id": 1, "n": "😀 \x00"}]
+
+
+def test_the_plan_counts_the_windows_that_are_left_and_asks_nothing(tmp_path: Path) -> None:
+    with Server(Shop(HALF_YEAR)) as server:
+        source = open_at(server)
+        assert source.plan(stream(**WINDOWED), None) == [Planned("items: 6 windows", 6, None)]
+        assert source.plan(stream(**WINDOWED), {"through": "2026-04-30"}) == [Planned("items: 2 windows", 2, None)]
+        assert source.plan(stream(), None) == [Planned("items: the list", 1, 1)]
+        assert server.asked == []
