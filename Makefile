@@ -36,8 +36,8 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 bench: ## measure against the recorded baselines
 	uv run python -m benchmarks
 
-soak: ## run against the real servers for a bounded time, with faults
-	uv run python -m benchmarks.soak
+soak: ## the property tests, thousands of histories; the seed is printed
+	uv run pytest tests/properties --hypothesis-profile soak --hypothesis-show-statistics
 
 demo: ## the README's demo
 	uv run starberg demo
