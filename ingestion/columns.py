@@ -10,8 +10,8 @@ from starberg.engines.records import JsonColumn
 from starberg.ingestion.streams import Stream
 
 RESERVED = frozenset(
-    "_bad _bad_n _deleted_at _digest _file _k _key _load_id _n _observed _op _pos _raw _row _run_id _unreadable _x "
-    "file_row_number filename record".split()
+    ("_bad", "_bad_n", "_deleted_at", "_digest", "_file", "_k", "_key", "_load_id", "_n", "_observed", "_op", "_pos")
+    + ("_raw", "_row", "_run_id", "_unreadable", "_x", "file_row_number", "filename", "record")
 )
 """Names of the engine's own columns, which a stream's may not have; names compare without case."""
 
