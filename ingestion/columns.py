@@ -9,9 +9,10 @@ from typing import Any
 from starberg.engines.records import JsonColumn
 from starberg.ingestion.streams import Stream
 
-RESERVED = frozenset(
-    ("_bad", "_bad_n", "_deleted_at", "_digest", "_file", "_k", "_key", "_load_id", "_n", "_observed", "_op", "_pos")
-    + ("_raw", "_row", "_run_id", "_unreadable", "_x", "file_row_number", "filename", "record")
+RESERVED = (
+    {"_deleted_at", "_digest", "_key", "_load_id", "_observed", "_op", "_row", "_run_id", "_unreadable", "record"}
+    | {"_bad", "_bad_n", "_k", "_n", "_raw", "_x"}  # while records are typed
+    | {"_file", "_pos", "file_row_number", "filename"}  # where a row of a table stands
 )
 """Names of the engine's own columns, which a stream's may not have; names compare without case."""
 
