@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from starberg.storage.lake_file import check_claim
 from starberg.utils.errors import StarbergError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def check_lake(lake: Lake) -> list[dict[str, Any]]:
     """Try object store, catalog, engine and each source's secret; one answer each, none of them raises."""
     answers = [
         _try("object store", lambda: _store(lake)),
-        _try("catalog", lambda: f"{len(lake.catalog.state().tables)} tables, {lake.catalog.identity()}"),
+        _try("catalog", lambda: _catalog(lake)),
         _try("engine", lambda: _engine(lake)),
     ]
     for warehouse in lake.warehouses.values():
@@ -44,6 +45,11 @@ def _store(lake: Lake) -> str:
     finally:
         lake.store.delete([key])
     return f"reads and writes {lake.store.root}"
+
+
+def _catalog(lake: Lake) -> str:
+    check_claim(lake.store, lake.catalog)
+    return f"{len(lake.catalog.state().tables)} tables, {lake.catalog.identity()}"
 
 
 def _engine(lake: Lake) -> str:

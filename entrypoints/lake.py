@@ -110,7 +110,7 @@ class Lake:
         from starberg.storage.iceberg_tables import read_table
 
         rows = []
-        for name, location in sorted(self.catalog.state().tables.items()):
+        for name, location in sorted(self._look(MAIN).tables.items()):
             if warehouse and not name.startswith(f"{warehouse}."):
                 continue
             facts = read_table(self.store, name, location).facts()
@@ -240,7 +240,7 @@ class Lake:
         """
         if warehouse:
             self.warehouse(warehouse)
-        state = self.catalog.state(at or MAIN)
+        state = self._look(at or MAIN)
         picked = only(state) if only else None
         engine = self.open_engine()
         if confined:
@@ -252,6 +252,15 @@ class Lake:
         if schemas:
             engine.run(f"SET search_path = {text(','.join(schemas))}")
         return engine
+
+    def _look(self, at: str) -> State:
+        """Return one state of the catalog; LakeError instead of an empty one that is not this lake's."""
+        from starberg.storage.lake_file import check_claim
+
+        state = self.catalog.state(at)
+        if not state.tables:
+            check_claim(self.store, self.catalog)
+        return state
 
 
 def _as_dicts(result: QueryResult) -> list[dict[str, Any]]:

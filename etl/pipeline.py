@@ -28,6 +28,7 @@ from starberg.etl.results import LoadResult, RunResult, Status, TableResult, Ver
 from starberg.etl.row_delta import RowDelta
 from starberg.storage.branches import Branch, Catalog, gone
 from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.lake_file import claim
 from starberg.storage.lease import Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
@@ -298,7 +299,11 @@ class Pipeline:
 
     @contextmanager
     def _leased(self, run_id: str, wait_s: float) -> Iterator[None]:
-        """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published."""
+        """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published.
+
+        LakeError if the lake is another catalog's.
+        """
+        claim(self._store, self._catalog, self._clock)
         with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim):
             self._sweep()
             yield
