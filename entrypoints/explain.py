@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.compile import driver
-from starberg.etl.dimensions import header_of, surrogate_key
+from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain
 from starberg.etl.model import Kind, StagingHeader, Table
 from starberg.etl.sql_body import parse_body
@@ -62,7 +62,7 @@ def _key_columns(lake: Lake, table: Table, given: int) -> list[str]:
     if table.kind == Kind.STAGING:
         choices = [list(_stream_key(lake, table).values())]
     elif table.kind == Kind.DIMENSION:
-        choices = [header_of(table).natural_key or ["date"], [surrogate_key(table)]]
+        choices = [header_of(table).natural_key or ["date"], [table.surrogate_key]]
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         choices = [list(grain(table))]
     else:

@@ -170,7 +170,7 @@ class Build:
             if any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
                 references += facts.references(inferring, other, table.name)
-        header, key = dimensions.header_of(table), dimensions.surrogate_key(table)
+        header, key = dimensions.header_of(table), table.surrogate_key
         if header.calendar:
             calendar = dimensions.calendar_days(header.calendar, references)
             columns = self._engine.columns(with_relations({"calendar": calendar}, table.select))
@@ -202,4 +202,4 @@ class Build:
 
 
 def _parts(table: Table) -> dict[str, str]:
-    return fingerprint_parts(table.select, table.header.model_dump_json())
+    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True))

@@ -5,6 +5,7 @@ Pure: declarations in, SQL text in DuckDB's dialect out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
@@ -17,6 +18,8 @@ from starberg.utils.sql import quote, quote_name
 LOAD = "_load_id"
 RUN = "_run_id"
 DELETED_AT = "_deleted_at"
+
+_HAS_WITH = re.compile(r"\s*with\b", re.IGNORECASE)
 
 
 def live_rows(table_id: str) -> str:
@@ -33,12 +36,15 @@ def with_relations(relations: Mapping[str, str], select: str) -> str:
     """Return `select` with named relations in front; its own WITH clause stays inside.
 
     >>> print(with_relations({"a": "SELECT 1"}, "SELECT * FROM a"))
-    WITH "a" AS (SELECT 1)
+    WITH "a" AS (SELECT 1
+    )
     SELECT * FROM a
     """
     if not relations:
         return select
-    listed = ",\n".join(f"{quote_name(name)} AS ({body})" for name, body in relations.items())
+    listed = ",\n".join(f"{quote_name(name)} AS ({body}\n)" for name, body in relations.items())
+    if _HAS_WITH.match(select):
+        select = f"SELECT * FROM (\n{select}\n)"
     return f"WITH {listed}\n{select}"
 
 

@@ -24,11 +24,6 @@ def header_of(table: Table) -> DimensionHeader:
     return table.header
 
 
-def surrogate_key(table: Table) -> str:
-    """Return the name of a dimension's surrogate key: `dim_store` has `store_key`."""
-    return header_of(table).surrogate_key or f"{table.name.split('dim_', 1)[-1]}_key"
-
-
 def members(table: Table) -> str:
     """Return the dimension's own members with `is_deleted` and lineage."""
     select = lineage_select(table)
@@ -63,12 +58,12 @@ def dimension(
     known = ""
     if exists:
         relations["known"] = (
-            f"SELECT {names([*key, surrogate_key(table)])} FROM {quote(table.id)} "
-            f"WHERE {quote_name(surrogate_key(table))} <> {UNKNOWN_KEY}"
+            f"SELECT {names([*key, table.surrogate_key])} FROM {quote(table.id)} "
+            f"WHERE {quote_name(table.surrogate_key)} <> {UNKNOWN_KEY}"
         )
         known = "known"
-    rows = numbered("everyone", known, key, surrogate_key(table), mark)
-    unknown = unknown_member(surrogate_key(table), columns, skip=[*key, "is_deleted", LOAD])
+    rows = numbered("everyone", known, key, table.surrogate_key, mark)
+    unknown = unknown_member(table.surrogate_key, columns, skip=[*key, "is_deleted", LOAD])
     return with_relations(relations, f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}")
 
 
@@ -108,7 +103,7 @@ def dates_in_use(references: Sequence[tuple[str, Lookup]]) -> str:
 
 def date_dimension(table: Table, columns: Sequence[SqlColumn], references: Sequence[tuple[str, Lookup]]) -> str:
     """Return all rows of a date dimension: its declared range and every whole year in use outside it."""
-    key = surrogate_key(table)
+    key = table.surrogate_key
     rows = with_relations({"calendar": calendar_days(header_of(table).calendar, references)}, table.select)
     unknown = unknown_member(key, columns, skip=[])
     return (

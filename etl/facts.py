@@ -13,7 +13,7 @@ from starberg.etl.compile import (
     source_select,
     with_deleted_at,
 )
-from starberg.etl.dimensions import date_key, header_of, surrogate_key
+from starberg.etl.dimensions import date_key, header_of
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, FactHeader, Lookup, Table, Warehouse
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
@@ -54,7 +54,7 @@ def fact(table: Table, warehouse: Warehouse) -> str:
             keys.append(f"{date_key('s.' + quote_name(lookup.own_columns()[0]))} AS {quote_name(column)}")
         else:
             joins.append(_join(f"d{number}", target, lookup))
-            found = f"d{number}.{quote_name(surrogate_key(target))}"
+            found = f"d{number}.{quote_name(target.surrogate_key)}"
             keys.append(f"coalesce({found}, {UNKNOWN_KEY})::BIGINT AS {quote_name(column)}")
     listed = "".join(f", {key}" for key in keys)
     rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starberg.engines.base import Engine
 from starberg.etl.compile import DELETED_AT, lookups
-from starberg.etl.dimensions import header_of, surrogate_key
+from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, Kind, Lookup, Table, Warehouse
 from starberg.utils.sql import names, quote, quote_name
@@ -85,7 +85,7 @@ def own_checks(warehouse: Warehouse) -> list[Check]:
 
 
 def _dimension(table: Table) -> Iterator[Check]:
-    header, key = header_of(table), surrogate_key(table)
+    header, key = header_of(table), table.surrogate_key
     yield _unique("surrogate_key_unique", table.id, [key])
     yield Check(
         "one_unknown_member",
@@ -114,7 +114,7 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
         f"{column}_exists",
         table.id,
         f"SELECT f.{key}, count(*) AS rows FROM {quote(table.id)} f "
-        f"ANTI JOIN {quote(target.id)} d ON d.{quote_name(surrogate_key(target))} = f.{key} GROUP BY ALL",
+        f"ANTI JOIN {quote(target.id)} d ON d.{quote_name(target.surrogate_key)} = f.{key} GROUP BY ALL",
     )
     if header_of(target).calendar:
         return
@@ -132,8 +132,8 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     yield Check(
         f"{column}_is_the_member",
         table.id,
-        f"SELECT f.{key}, d.{quote_name(surrogate_key(target))} AS member FROM {quote(table.id)} f "
-        f"JOIN {quote(target.id)} d ON {on} WHERE d.{quote_name(surrogate_key(target))} <> f.{key}",
+        f"SELECT f.{key}, d.{quote_name(target.surrogate_key)} AS member FROM {quote(table.id)} f "
+        f"JOIN {quote(target.id)} d ON {on} WHERE d.{quote_name(target.surrogate_key)} <> f.{key}",
     )
 
 
