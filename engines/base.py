@@ -46,9 +46,17 @@ class Engine(Protocol):
         """Return the columns a SELECT yields, without running it."""
 
     def write(
-        self, select: str, field_ids: Mapping[str, Any], partition: Sequence[PartitionBy] = ()
+        self,
+        select: str,
+        field_ids: Mapping[str, Any],
+        partition: Sequence[PartitionBy] = (),
+        *,
+        ordered: bool = False,
     ) -> list[ParquetFile]:
-        """Run a SELECT and write its rows to Parquet files in the scratch folder; no rows, no file."""
+        """Run a SELECT and write its rows to Parquet files in the scratch folder; no rows, no file.
+
+        `ordered` keeps the SELECT's order, in one file (else both are the engine's choice); not with partitions.
+        """
 
     def close(self) -> None:
         """End the session and remove its scratch files."""

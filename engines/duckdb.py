@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,6 @@ _TRANSFORM_SQL = {
     "day": "date_diff('day', date '1970-01-01', {column}::date)",
     "hour": "date_diff('hour', timestamp '1970-01-01', {column})",
 }
-_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _TARGET_FILE_BYTES = 512 * 1024 * 1024
 
 
@@ -113,26 +115,46 @@ class DuckDBEngine:
         return [SqlColumn(row[0], row[1]) for row in self.rows(f"DESCRIBE {select}")]
 
     def write(
-        self, select: str, field_ids: Mapping[str, Any], partition: Sequence[PartitionBy] = ()
+        self,
+        select: str,
+        field_ids: Mapping[str, Any],
+        partition: Sequence[PartitionBy] = (),
+        *,
+        ordered: bool = False,
     ) -> list[ParquetFile]:
         """See `Engine.write`."""
         self._files += 1
         target = self.scratch / f"write-{self._files}"
         options = ["FORMAT parquet", "COMPRESSION zstd", "RETURN_STATS"]
         options += [f"FIELD_IDS {_field_ids(field_ids)}"] if field_ids else []
-        if partition:
-            names = [f"_p{number}" for number in range(len(partition))]
-            parts = ", ".join(f"{_transform(by)} AS {name}" for by, name in zip(partition, names, strict=True))
+        values = self._partition_values(select, partition)
+        if values:
+            parts = ", ".join(f"{value.sql} AS _p{number}" for number, value in enumerate(values))
             select = f"SELECT *, {parts} FROM ({select})"
             options += [
-                f"PARTITION_BY ({', '.join(names)})",
+                f"PARTITION_BY ({', '.join(f'_p{number}' for number in range(len(values)))})",
                 "WRITE_PARTITION_COLUMNS false",
                 "FILENAME_PATTERN '{uuid}'",
             ]
-        else:
-            options += [f"FILE_SIZE_BYTES {_TARGET_FILE_BYTES}"]
-        written = self.rows(f"COPY ({select}) TO {text(str(target))} ({', '.join(options)})")
-        return [_written(row, partition) for row in written if row[1]]
+        elif not ordered:
+            options += [f"FILE_SIZE_BYTES {_TARGET_FILE_BYTES}"]  # DuckDB 1.5.5 keeps no order with it.
+        with self._order_kept() if ordered else nullcontext():
+            written = self.rows(f"COPY ({select}) TO {text(str(target))} ({', '.join(options)})")
+        return [_written(row, values) for row in written if row[1]]
+
+    def _partition_values(self, select: str, partition: Sequence[PartitionBy]) -> list[_PartitionValue]:
+        kinds = {column.name.lower(): column.type for column in self.columns(select)} if partition else {}
+        return [_partition_value(by, kinds[by.column.lower()]) for by in partition]
+
+    @contextmanager
+    def _order_kept(self) -> Iterator[None]:
+        """A session that need not keep order writes even an ORDER BY as its threads come along."""
+        [(before,)] = self.rows("SELECT current_setting('preserve_insertion_order')")
+        self.run("SET preserve_insertion_order = true")
+        try:
+            yield
+        finally:
+            self.run(f"SET preserve_insertion_order = {before}")
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -211,22 +233,31 @@ def _field_ids(ids: Mapping[str, Any]) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _transform(by: PartitionBy) -> str:
-    return _TRANSFORM_SQL[by.transform].format(column=quote_name(by.column))
+@dataclass(frozen=True)
+class _PartitionValue:
+    """The SQL of a partition value, and how its text is read as Iceberg's value."""
+
+    sql: str
+    read: Callable[[str], Any]
 
 
-def _written(row: tuple[Any, ...], partition: Sequence[PartitionBy]) -> ParquetFile:
+def _partition_value(by: PartitionBy, kind: str) -> _PartitionValue:
+    # A date itself is in Iceberg what its day is: a number.
+    transform = "day" if by.transform == "identity" and kind == "DATE" else by.transform
+    sql = _TRANSFORM_SQL[transform].format(column=quote_name(by.column))
+    if transform != "identity":
+        return _PartitionValue(sql, int)
+    read: dict[str, Callable[[str], Any]] = {"VARCHAR": str, "BOOLEAN": "true".__eq__}
+    return _PartitionValue(sql, read.get(kind, Decimal if kind.startswith("DECIMAL") else int))
+
+
+def _written(row: tuple[Any, ...], values: Sequence[_PartitionValue]) -> ParquetFile:
     """Read one row of COPY's RETURN_STATS."""
     path, rows, size, _, stats, keys = row
-    values = tuple(_partition_value((keys or {})[f"_p{n}"], by) for n, by in enumerate(partition))
+    texts = [(keys or {})[f"_p{number}"] for number in range(len(values))]
+    partition = tuple(None if said is None else value.read(said) for said, value in zip(texts, values, strict=True))
     columns = {_top_level(name): _stats(facts) for name, facts in (stats or {}).items() if _top_level(name)}
-    return ParquetFile(Path(path), rows, size, values, columns)
-
-
-def _partition_value(value: str | None, by: PartitionBy) -> Any:
-    if value is None or value == _NULL_PARTITION:
-        return None
-    return value if by.transform == "identity" else int(value)
+    return ParquetFile(Path(path), rows, size, partition, columns)
 
 
 def _top_level(name: str) -> str:

@@ -74,40 +74,54 @@ class RowDelta:
         columns = self._engine.columns(f"SELECT *, {text('')} AS {RUN_COLUMN} FROM {wanted}")
         before = self._tables.load(target.name)
         staged = self._tables.staged(target.name, columns, target.partition)
+        rows = _as_stored(staged, wanted)
         if before is None:
-            change = Change(added=self._write(staged, f"SELECT * FROM {wanted}"))
+            change = Change(added=self._write(staged, f"SELECT * EXCLUDE (_row) FROM {rows}"))
             counts = Counts(inserted=sum(file.rows for file in change.added))
         else:
-            self._find(before, staged, target, wanted)
+            old = self._old_rows(before, staged, target)
+            self._find(old, rows, staged, target.key)
+            if target.key and not self._adds_up(old, rows):
+                self._find(old, rows, staged, ())
             counts = self._counts()
-            change = self._change(before, staged, target, wanted) if counts else Change()
+            change = self._change(before, staged, target, rows) if counts or staged.restarted else Change()
         if change or before is None or staged.metadata is not before.metadata or properties:
             committed = self._tables.commit(staged, change, properties)
             self._engine.attach({target.name: committed.location or ""})
         return counts
 
-    def _find(self, before: IcebergTable, staged: IcebergTable, target: Target, wanted: str) -> None:
-        """Fill the temporary table `delta`: file and position of rows that leave, row number of rows that enter."""
+    def _find(self, old: str, rows: str, staged: IcebergTable, key: Sequence[str]) -> None:
+        """Fill the temporary table `delta`: file and position of rows that leave, row number of rows that enter.
+
+        Without a key, all rows leave and enter if there is any difference.
+        """
         compared = [f.name for f in staged.schema.fields if f.name not in BOOKKEEPING]
-        old = self._old_rows(before, staged, target)
-        if target.key:
-            on = " AND ".join(f"o.{quote_name(k)} IS NOT DISTINCT FROM n.{quote_name(k)}" for k in target.key)
+        if key:
+            on = " AND ".join(f"o.{quote_name(k)} IS NOT DISTINCT FROM n.{quote_name(k)}" for k in key)
             differs = f"(o._file IS NULL OR n._row IS NULL OR {_distinct(compared)})"
-            select = (
-                f"SELECT _file, _pos, _row FROM {old} o FULL JOIN (SELECT *, rowid AS _row FROM {wanted}) n ON {on}"
-            )
-            select = f"{select} WHERE {differs}"
+            select = f"SELECT _file, _pos, _row FROM {old} o FULL JOIN {rows} n ON {on} WHERE {differs}"
         else:
             listed = names(compared)
             same = (
-                f"NOT EXISTS (SELECT {listed} FROM {old} EXCEPT ALL SELECT {listed} FROM {wanted}) AND "
-                f"NOT EXISTS (SELECT {listed} FROM {wanted} EXCEPT ALL SELECT {listed} FROM {old})"
+                f"NOT EXISTS (SELECT {listed} FROM {old} EXCEPT ALL SELECT {listed} FROM {rows}) AND "
+                f"NOT EXISTS (SELECT {listed} FROM {rows} EXCEPT ALL SELECT {listed} FROM {old})"
             )
             select = (
                 f"SELECT _file, _pos, NULL::BIGINT AS _row FROM {old} WHERE NOT ({same}) "
-                f"UNION ALL SELECT NULL, NULL, rowid FROM {wanted} WHERE NOT ({same})"
+                f"UNION ALL SELECT NULL, NULL, _row FROM {rows} WHERE NOT ({same})"
             )
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE delta AS {select}")
+
+    def _adds_up(self, old: str, rows: str) -> bool:
+        """Tell whether the delta leads to as many rows as are wanted: it does not where rows share a key.
+
+        Those must get into the table all the same, so that the checks find them.
+        """
+        [(before, left, entered, wanted)] = self._engine.rows(
+            f"SELECT (SELECT count(*) FROM {old}), count(DISTINCT (_file, _pos)) FILTER (_file IS NOT NULL), "
+            f"count(DISTINCT _row), (SELECT count(*) FROM {rows}) FROM delta"
+        )
+        return bool(before - left + entered == wanted)
 
     def _old_rows(self, before: IcebergTable, staged: IcebergTable, target: Target) -> str:
         """Return the target's rows, within the scope, with where they stand."""
@@ -125,9 +139,9 @@ class RowDelta:
         )
         return Counts(inserted, updated, deleted)
 
-    def _change(self, before: IcebergTable, staged: IcebergTable, target: Target, wanted: str) -> Change:
+    def _change(self, before: IcebergTable, staged: IcebergTable, target: Target, rows: str) -> Change:
         files = self._tables.data_files(before)
-        fold = 0 < target.fold_files <= len(files)
+        fold = staged.restarted or 0 < target.fold_files <= len(files)
         leaving = self._leaving_rows(before, every_file=fold)
         removed: dict[str, int] = {}
         rewritten: list[str] = []
@@ -139,12 +153,11 @@ class RowDelta:
                 rewritten += [path] if gone < live else []
             else:
                 groups[file.spec_id, file.partition].append(path)
-        select = f"SELECT * FROM {wanted} WHERE rowid IN (SELECT _row FROM delta)"
-        added = self._write(staged, select)
+        added = self._write(staged, f"SELECT * EXCLUDE (_row) FROM {rows} WHERE _row IN (SELECT _row FROM delta)")
         if rewritten:
             added += self._write(staged, self._staying(before, staged, rewritten), keep_run=True)
         deletes = [DeleteFile(self._write_deletes(staged, paths), paths) for paths in groups.values()]
-        return Change(added=added, deletes=deletes, removed=removed)
+        return Change(added=added, deletes=deletes, removed={} if staged.restarted else removed)
 
     def _leaving_rows(self, before: IcebergTable, *, every_file: bool) -> Mapping[str, tuple[int, int]]:
         """Return, for each data file that loses rows (or every file), its live rows and how many of them leave."""
@@ -178,7 +191,7 @@ class RowDelta:
             "SELECT DISTINCT _file AS file_path, _pos AS pos FROM delta "
             f"WHERE _file IN ({inside}) ORDER BY file_path, pos"
         )
-        [file] = self._engine.write(select, {"file_path": FILE_PATH_ID, "pos": POS_ID})
+        [file] = self._engine.write(select, {"file_path": FILE_PATH_ID, "pos": POS_ID}, ordered=True)
         return self._store(table, file, "deletes")
 
     def _store(self, table: IcebergTable, file: ParquetFile, kind: str) -> WrittenFile:
@@ -186,12 +199,24 @@ class RowDelta:
         return WrittenFile(location, file.rows, file.size_bytes, file.partition, file.columns)
 
 
+def _as_stored(staged: IcebergTable, wanted: str) -> str:
+    """Return the wanted rows in the types that files hold, numbered by `_row`."""
+    kinds = staged.stored_types()
+    listed = ", ".join(_cast(quote_name(name), name, kind) for name, kind in kinds.items() if name != RUN_COLUMN)
+    return f"(SELECT {listed}, rowid AS _row FROM {wanted})"
+
+
 def _listed(before: IcebergTable, staged: IcebergTable) -> str:
     """Return the staged columns as read from the table before: null where a column is new or of a new type."""
-    kept = {field.field_id for field in before.schema.fields}
+    kept, kinds = {field.field_id for field in before.schema.fields}, staged.stored_types()
     return ", ".join(
-        quote_name(f.name) if f.field_id in kept else f"NULL AS {quote_name(f.name)}" for f in staged.schema.fields
+        _cast(quote_name(field.name) if field.field_id in kept else "NULL", field.name, kinds[field.name])
+        for field in staged.schema.fields
     )
+
+
+def _cast(value: str, name: str, kind: str) -> str:
+    return f"CAST({value} AS {kind}) AS {quote_name(name)}"
 
 
 def _distinct(columns: Sequence[str]) -> str:

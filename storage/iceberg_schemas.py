@@ -46,6 +46,7 @@ from sqlglot import exp
 
 from starberg.storage.columns import PartitionBy, SqlColumn
 from starberg.utils.errors import DeclarationError
+from starberg.utils.sql import quote_name
 
 _D = exp.DataType.Type
 _PRIMITIVES: dict[Any, IcebergType] = {
@@ -84,6 +85,25 @@ _TRANSFORMS: dict[str, Transform[Any, Any]] = {
 }
 
 
+_STORED: dict[type[IcebergType], str] = {
+    BooleanType: "BOOLEAN",
+    IntegerType: "INTEGER",
+    LongType: "BIGINT",
+    FloatType: "FLOAT",
+    DoubleType: "DOUBLE",
+    StringType: "VARCHAR",
+    DateType: "DATE",
+    TimeType: "TIME",
+    TimestampType: "TIMESTAMP",
+    TimestamptzType: "TIMESTAMPTZ",
+    UUIDType: "UUID",
+    BinaryType: "BLOB",
+}
+_LAST_PARTITION_ID = 999
+"""Partition field ids start at 1000 (spec, "Partition Specs")."""
+_PARTITIONS_AS_IS = (StringType, IntegerType, LongType, BooleanType, DateType, DecimalType)
+
+
 def iceberg_type(sql_type: str, column: str, ids: Iterator[int]) -> IcebergType:
     """Return the Iceberg type of a SQL type, nested fields numbered from `ids`.
 
@@ -101,7 +121,7 @@ def _convert(kind: exp.DataType, column: str, ids: Iterator[int]) -> IcebergType
     if kind.this in _PRIMITIVES:
         return _PRIMITIVES[kind.this]
     if kind.this == _D.DECIMAL:
-        precision, scale = (int(part.name) for part in parts) if parts else (18, 3)
+        precision, scale = [*(int(part.name) for part in parts), 0][:2] if parts else (18, 3)
         return DecimalType(precision, scale)
     if kind.this in (_D.ARRAY, _D.LIST):
         return ListType(next(ids), _convert(parts[0], column, ids), element_required=False)
@@ -118,6 +138,20 @@ def _no_equal(column: str, sql_type: str) -> DeclarationError:
     return DeclarationError(
         f"column {column}", f"{sql_type} has no Iceberg type", hint="Cast it in the SELECT, to VARCHAR for example."
     )
+
+
+def stored_type(kind: IcebergType) -> str:
+    """Return the SQL type a column must be written as: DuckDB's files would hold a HUGEINT (any sum) as a double."""
+    match kind:
+        case DecimalType():
+            return f"DECIMAL({kind.precision}, {kind.scale})"
+        case ListType():
+            return f"{stored_type(kind.element_type)}[]"
+        case MapType():
+            return f"MAP({stored_type(kind.key_type)}, {stored_type(kind.value_type)})"
+        case StructType():
+            return f"STRUCT({', '.join(f'{quote_name(f.name)} {stored_type(f.field_type)}' for f in kind.fields)})"
+    return _STORED[type(kind)]
 
 
 def new_schema(columns: Sequence[SqlColumn]) -> Schema:
@@ -165,23 +199,44 @@ def _widens(old: IcebergType, new: IcebergType) -> bool:
     return (type(old), type(new)) in {(IntegerType, LongType), (FloatType, DoubleType)}
 
 
-def partition_spec(schema: Schema, by: Sequence[PartitionBy], current: PartitionSpec | None = None) -> PartitionSpec:
-    """Return the spec for `by`: `current` itself if it partitions the same way, else a new spec.
+def partition_spec(
+    schema: Schema, by: Sequence[PartitionBy], specs: Sequence[PartitionSpec] = (), last_field_id: int | None = None
+) -> PartitionSpec:
+    """Return the spec for `by`: the first of `specs` (the table's) that partitions the same way, else a new one.
 
-    Fields that stay keep their field id (spec, "Partition Evolution").
+    A field some spec has keeps its id, and no id is used twice (spec, "Partition Evolution"). DeclarationError for a
+    column that is not there or cannot be partitioned by in this way.
     """
-    kept = {(f.source_id, str(f.transform)): f for f in current.fields} if current else {}
-    free = count(max([f.field_id for f in kept.values()], default=999) + 1)
+    kept = {(f.source_id, str(f.transform)): f for spec in specs for f in spec.fields}
+    free = count((last_field_id or _LAST_PARTITION_ID) + 1)
     fields = []
     for part in by:
-        source = schema.find_field(part.column).field_id
-        transform = _TRANSFORMS[part.transform]
+        source, transform = _partitioned(schema, part)
         name = part.column if part.transform == "identity" else f"{part.column}_{part.transform}"
+        while part.transform != "identity" and name.lower() in {field.name.lower() for field in schema.fields}:
+            name += "_"  # Java readers refuse a partition field named as a column it is not.
         same = kept.get((source, str(transform)))
         fields.append(same or PartitionField(source, next(free), transform, name))
-    if current is not None and tuple(fields) == current.fields:
-        return current
-    return PartitionSpec(*fields, spec_id=current.spec_id + 1 if current else 0)
+    earlier = [spec for spec in specs if spec.fields == tuple(fields)]
+    return earlier[0] if earlier else PartitionSpec(*fields, spec_id=max([s.spec_id for s in specs], default=-1) + 1)
+
+
+def _partitioned(schema: Schema, by: PartitionBy) -> tuple[int, Transform[Any, Any]]:
+    """Return the id of the column to partition by, and the transform."""
+    transform = _TRANSFORMS[by.transform]
+    written = by.column if by.transform == "identity" else f"{by.transform}({by.column})"
+    found = [field for field in schema.fields if field.name.lower() == by.column.lower()]
+    if not found:
+        raise DeclarationError(f"partition {written}", f"there is no column {by.column}")
+    kind = found[0].field_type
+    as_is = by.transform != "identity" or isinstance(kind, _PARTITIONS_AS_IS)
+    if not (as_is and transform.can_transform(kind)):
+        raise DeclarationError(
+            f"partition {written}",
+            f"cannot partition by a column of type {kind}",
+            hint="Take text, a whole number, a date, or year|month|day|hour(column) of a date or timestamp.",
+        )
+    return found[0].field_id, transform
 
 
 def parquet_field_ids(schema: Schema) -> Mapping[str, Any]:

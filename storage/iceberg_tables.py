@@ -32,7 +32,7 @@ from pyiceberg.typedef import Record
 
 from starberg.storage.branches import Branch, Catalog, Move, TableIds
 from starberg.storage.columns import PartitionBy, SqlColumn, WrittenFile
-from starberg.storage.iceberg_schemas import evolved_schema, new_schema, parquet_field_ids, partition_spec
+from starberg.storage.iceberg_schemas import evolved_schema, new_schema, parquet_field_ids, partition_spec, stored_type
 from starberg.storage.iceberg_writer import SnapshotWriter
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.store_io import StoreIO
@@ -47,11 +47,15 @@ _TABLE_PROPERTIES = {
 
 @dataclass(frozen=True)
 class IcebergTable:
-    """A table as one metadata file says it is; `location` is that file's, or None for a table not yet committed."""
+    """A table as one metadata file says it is; `location` is that file's, or None for a table not yet committed.
+
+    `restarted` says that a staged table has none of the files of the table before: all rows must be written again.
+    """
 
     name: str
     location: str | None
     metadata: TableMetadata
+    restarted: bool = False
 
     @property
     def schema(self) -> Schema:
@@ -80,6 +84,10 @@ class IcebergTable:
     def field_ids(self) -> Mapping[str, Any]:
         """Field ids for a Parquet writer, see `parquet_field_ids`."""
         return parquet_field_ids(self.schema)
+
+    def stored_types(self) -> Mapping[str, str]:
+        """SQL types the columns must be written as, see `stored_type`."""
+        return {field.name: stored_type(field.field_type) for field in self.schema.fields}
 
     def partition_by(self) -> tuple[PartitionBy, ...]:
         """How new files are partitioned."""
@@ -159,7 +167,10 @@ class BranchTables:
                 properties=dict(_TABLE_PROPERTIES),
             )
             return IcebergTable(name, None, metadata)
-        return IcebergTable(name, current.location, _evolved(current.metadata, columns, partition))
+        schema = evolved_schema(current.schema, current.metadata.last_column_id, columns)
+        if _loses_partition_column(current.metadata, schema):
+            return IcebergTable(name, current.location, _restarted(current.metadata, schema, partition), restarted=True)
+        return IcebergTable(name, current.location, _evolved(current.metadata, schema, partition))
 
     def data_files(self, table: IcebergTable) -> Mapping[str, LiveFile]:
         """Return the table's data files by location."""
@@ -185,8 +196,9 @@ class BranchTables:
     def commit(self, table: IcebergTable, change: Change, properties: Mapping[str, str] | None = None) -> IcebergTable:
         """Commit `change` to `table` (from `staged`) on the branch; return the committed table."""
         base = self.load(table.name)
-        updates: list[TableUpdate] = list(_schema_updates(base, table))
-        if change or base is None:
+        start = base.metadata if base and not table.restarted else table.metadata
+        updates: list[TableUpdate] = list(_schema_updates(start, table.metadata))
+        if change or base is None or table.restarted:
             writer = SnapshotWriter(table.metadata, self._io)
             updates += writer.write(
                 added=change.added,
@@ -195,7 +207,6 @@ class BranchTables:
             )
         if properties:
             updates.append(SetPropertiesUpdate(updates=dict(properties)))
-        start = base.metadata if base else table.metadata
         metadata = update_table_metadata(start, tuple(updates), metadata_location=base.location if base else None)
         location = _next_location(base, metadata)
         ToOutputFile.table_metadata(metadata, self._io.new_output(location))
@@ -225,29 +236,66 @@ def read_table(store: ObjectStore, name: str, location: str) -> IcebergTable:
     return IcebergTable(name, location, metadata)
 
 
-def _evolved(base: TableMetadata, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy]) -> TableMetadata:
-    schema = evolved_schema(base.schema(), base.last_column_id, columns)
-    spec = partition_spec(schema, partition, base.spec())
+def _loses_partition_column(base: TableMetadata, schema: Schema) -> bool:
+    """Tell whether a spec of the table partitions by a column the schema will not have.
+
+    Such a table could not be read: PyIceberg and Java know no type for its partition values, DuckDB 1.5.5 aborts.
+    """
+    kept = {field.field_id for field in schema.fields}
+    return any(field.source_id not in kept for spec in base.partition_specs for field in spec.fields)
+
+
+def _restarted(base: TableMetadata, schema: Schema, partition: Sequence[PartitionBy]) -> TableMetadata:
+    """Return the same table without files, with one schema and one spec; earlier metadata files keep its history."""
+    schema = _numbered(base, schema)
+    spec_id = max(spec.spec_id for spec in base.partition_specs) + 1
+    spec = PartitionSpec(*partition_spec(schema, partition, (), base.last_partition_id).fields, spec_id=spec_id)
+    return base.model_copy(
+        update={
+            "schemas": [schema],
+            "current_schema_id": schema.schema_id,
+            "last_column_id": max(base.last_column_id, schema.highest_field_id),
+            "partition_specs": [spec],
+            "default_spec_id": spec_id,
+            "last_partition_id": max([base.last_partition_id or 0, *(field.field_id for field in spec.fields)]),
+            "snapshots": [],
+            "snapshot_log": [],
+            "current_snapshot_id": None,
+            "refs": {},
+            "statistics": [],
+            "partition_statistics": [],
+        }
+    )
+
+
+def _evolved(base: TableMetadata, schema: Schema, partition: Sequence[PartitionBy]) -> TableMetadata:
     updates: list[TableUpdate] = []
     if schema is not base.schema():
-        schema = schema.model_copy(update={"schema_id": max(s.schema_id for s in base.schemas) + 1})
+        schema = _numbered(base, schema)
         updates += [AddSchemaUpdate(schema_=schema), SetCurrentSchemaUpdate(schema_id=-1)]
-    if spec is not base.spec():
-        spec = PartitionSpec(*spec.fields, spec_id=max(s.spec_id for s in base.partition_specs) + 1)
-        updates += [AddPartitionSpecUpdate(spec=spec), SetDefaultSpecUpdate(spec_id=-1)]
+    specs = [base.spec(), *base.partition_specs]
+    updates += _spec_updates(base, partition_spec(schema, partition, specs, base.last_partition_id))
     return update_table_metadata(base, tuple(updates)) if updates else base
 
 
-def _schema_updates(base: IcebergTable | None, table: IcebergTable) -> list[TableUpdate]:
+def _numbered(base: TableMetadata, schema: Schema) -> Schema:
+    return schema.model_copy(update={"schema_id": max(known.schema_id for known in base.schemas) + 1})
+
+
+def _schema_updates(base: TableMetadata, table: TableMetadata) -> list[TableUpdate]:
     """Return the updates that lead from the committed table to the staged one."""
-    if base is None:
-        return []
     updates: list[TableUpdate] = []
-    if base.metadata.current_schema_id != table.metadata.current_schema_id:
-        updates += [AddSchemaUpdate(schema_=table.schema), SetCurrentSchemaUpdate(schema_id=-1)]
-    if base.metadata.default_spec_id != table.metadata.default_spec_id:
-        updates += [AddPartitionSpecUpdate(spec=table.spec), SetDefaultSpecUpdate(spec_id=-1)]
-    return updates
+    if base.current_schema_id != table.current_schema_id:
+        updates += [AddSchemaUpdate(schema_=table.schema()), SetCurrentSchemaUpdate(schema_id=-1)]
+    return updates + _spec_updates(base, table.spec())
+
+
+def _spec_updates(base: TableMetadata, spec: PartitionSpec) -> list[TableUpdate]:
+    """Return the updates that make `spec` the table's own, if it is not."""
+    if spec.spec_id == base.default_spec_id:
+        return []
+    known = any(spec.spec_id == earlier.spec_id for earlier in base.partition_specs)
+    return [*([] if known else [AddPartitionSpecUpdate(spec=spec)]), SetDefaultSpecUpdate(spec_id=spec.spec_id)]
 
 
 def _values(record: Record) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ spec v2, "Position Delete Files", "Manifests"), so that it can go when upstream 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +59,7 @@ from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 from starberg.storage.columns import FILE_PATH_ID, WrittenFile
 
 _BOUND_CHARS = 16
+_FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-[^(]*$")  # not 12023-…, infinity, 0044-… (BC)
 _MERGE_MANIFESTS_AT = 32
 """Manifests of one content are folded into one when a commit would leave more, so that planning stays cheap."""
 
@@ -282,10 +284,8 @@ def _bound(kind: PrimitiveType, text: str, *, upper: bool) -> bytes | None:
             value = int(text)
         case FloatType() | DoubleType():
             value = float(text)
-        case DateType():
-            value = date_to_days(date.fromisoformat(text))
-        case TimestampType():
-            value = datetime_to_micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
+        case DateType() | TimestampType():
+            value = _days_or_micros(kind, text)
         case UUIDType():
             value = uuid.UUID(text)
         case StringType() if len(text) <= _BOUND_CHARS:
@@ -297,3 +297,12 @@ def _bound(kind: PrimitiveType, text: str, *, upper: bool) -> bytes | None:
         case _:
             return None
     return None if value is None else to_bytes(kind, value)
+
+
+def _days_or_micros(kind: PrimitiveType, text: str) -> int | None:
+    """Return the days or microseconds since 1970; None for years that Python does not know."""
+    if not _FOUR_DIGIT_YEAR.match(text):
+        return None
+    if isinstance(kind, DateType):
+        return date_to_days(date.fromisoformat(text))
+    return datetime_to_micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
