@@ -135,13 +135,8 @@ class Walk:
         return len(self._keys) + self._keyless
 
     @property
-    def consistent(self) -> bool:
-        """Tell whether the pages fit together: nothing moved between them and nothing is missing."""
-        return not self.mismatch
-
-    @property
     def mismatch(self) -> str:
-        """Say what does not fit, empty if all does.
+        """Say why the pages do not fit together, empty if they do.
 
         Rows that move up or down while paging are read twice or never; a moving total gives that away, and so do
         records seen twice.
@@ -179,8 +174,8 @@ class NumberedWalk(Walk):
     """The next position to ask for."""
 
     def tolerates_missing(self, ask: Ask) -> bool:
-        """Past its end a list may answer 404, if more pages were promised than there are."""
-        return self.pages > 0
+        """Past its end a list may answer 404: more pages were promised than there are, or it shrank since last time."""
+        return self.pages > 0 or ask.position > 1
 
     def _first(self) -> Ask:
         return self._ask(self._start)

@@ -186,7 +186,7 @@ class GamesReading(GameLists):
         self._state.passed_on, self._state.pass_requests = under_way.started, under_way.requests
         self._state.under_way = None
         if not under_way.fits:
-            self._batch.note("rows moved while the scope was read: no deletes are derived this time")
+            self._batch.note("rows moved while the scope was read, or an id was not readable: no deletes are derived")
             yield self._batch.hand_over(self._state.cursor())
             return
         yield self._batch.hand_over(cursor)

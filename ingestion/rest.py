@@ -140,7 +140,8 @@ class _Extraction:
         return values
 
     def _check_filtered(self, name: str, values: list[Any]) -> None:
-        asked, param = self._start["value"], self._stream.cursor_param
+        param = self._stream.cursor_param
+        asked = self._mark.coarsest(self._start["value"], self._filter()[param])
         below = [value for value in values if value is not None and self._mark.is_below(value, asked)]
         if below:
             raise SourceDataError(
@@ -162,10 +163,9 @@ class _Extraction:
         Deletes are derived, from an extract of all keys at the end, only if all windows were read now and fit.
         """
         lists = [self._piece(window, span) for span in self.todo(window)]
-        limit = self._stream.options.get("checkpoint_requests", CHECKPOINT_REQUESTS)
-        yield from self._batch.in_parts(
-            self._noting(crawl(self._client, lists, self._spec.parallel)), limit, self._after
-        )
+        readings = self._noting(crawl(self._client, lists, self._spec.parallel))
+        limit = int(self._stream.options.get("checkpoint_requests", CHECKPOINT_REQUESTS))
+        yield from self._batch.in_parts(readings, limit, self._after)
         yield from self._conclude()
 
     def _noting(self, readings: Iterator[Reading]) -> Iterator[Reading]:

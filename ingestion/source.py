@@ -36,7 +36,7 @@ class Extract:
     records_path: str
     cursor: Cursor
     observed_at: datetime
-    """When its reading began (UTC): what it says was true then or later."""
+    """When its reading began (UTC), but for a few pages asked ahead."""
     whole: bool = False
     keys_only: bool = False
     requests: int = 0

@@ -46,6 +46,10 @@ class Watermark:
         below: bool = left < right
         return below
 
+    def coarsest(self, value: Any, sent: str) -> Any:
+        """Return what a server can have filtered by: the text sent, if it is a cursor value too (a day, say)."""
+        return sent if self._comparable(sent)[0] == self._comparable(value)[0] else value
+
     @property
     def value(self) -> Any:
         """Return where the next reading starts: never before where this one did."""

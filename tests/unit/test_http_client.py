@@ -340,12 +340,13 @@ def test_neither_redirects_nor_links_leave_the_host(target: str, tmp_path: Path)
         assert len(server.asked) == 1
 
 
-def test_a_name_that_turns_private_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_turns_private_is_not_asked(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(lambda asked: OK) as server:
         real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
         with pytest.raises(UsageError, match=r"api.example resolves to the private address 127.0.0.1"):
-            get(client(f"http://api.example:{server.port}"), tmp_path)
+            get(client(f"{scheme}://api.example:{server.port}"), tmp_path)
         assert server.asked == []
         get(client(f"http://api.example:{server.port}", allow_private_hosts=True), tmp_path)
         assert len(server.asked) == 1

@@ -150,14 +150,14 @@ def test_rows_that_move_while_paging_are_noticed() -> None:
 def test_records_without_keys_are_counted_by_row() -> None:
     walker = walk(paging("none"), {}, "items")
     run(walker, lambda ask: PageFacts(rows=3, fingerprint=1, total=3))
-    assert walker.consistent
+    assert not walker.mismatch
 
 
 def test_enough_ends_the_walk() -> None:
     walker = walk(paging("page"), {}, "items")
     asked = run(walker, lambda ask: facts([ask.position], total=100, enough=ask.position == 1))
     assert len(asked) == 1
-    assert walker.consistent
+    assert not walker.mismatch
 
 
 @pytest.mark.parametrize("kind", ["page", "cursor"])

@@ -513,6 +513,28 @@ def test_the_full_shape_rests_for_a_month(server: RawgServer, tmp_path: Path) ->
     assert lake.take(open_at(server, now=later(30))) != []
 
 
+@pytest.mark.parametrize("what", [games(shape="full"), GAMES], ids=["full", "undated"])
+def test_a_list_that_shrank_below_the_page_to_go_on_with_is_at_its_end(
+    server: RawgServer, tmp_path: Path, what: Stream
+) -> None:
+    lake = Lake(tmp_path, what)
+    lake.take(open_at(server))
+    assert lake.cursor
+    seen = IdSet(lake.records).to_text()
+    under_way = {
+        "started": "2026-11-21",
+        "through": "2199-12-31",
+        "undated_page": 99,
+        "fits": True,
+        "requests": 1,
+        "seen": seen,
+    }
+    lake.cursor = {"page": 99} if what is not GAMES else {**lake.cursor, "pass": under_way}
+    lake.take(open_at(server))
+    assert lake.live == in_scope(server.catalogue).keys()
+    assert not lake.pass_under_way
+
+
 # Dimensions
 
 

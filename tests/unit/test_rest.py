@@ -287,6 +287,15 @@ def test_an_ignored_filter_is_noticed_on_the_first_page(tmp_path: Path) -> None:
         read(open_at(server), stream(**CHANGED, verify_filter=False), tmp_path, {"value": "2026-03-01"})
 
 
+def test_a_cursor_sent_as_a_day_may_bring_the_whole_day(tmp_path: Path) -> None:
+    shop = Shop(changed("2026-03-01T05:00:00", "2026-03-01T10:00:00"))
+    with Server(shop) as server:
+        what = stream(**CHANGED, cursor_format="{value:.10}")
+        [extract] = read(open_at(server), what, tmp_path, {"value": "2026-03-01T10:00:00"})
+        assert server.asked[0].query["since"] == "2026-03-01"
+    assert ids([extract]) == [0, 1]
+
+
 def test_full_reads_everything_whatever_the_cursor_says(tmp_path: Path) -> None:
     with Server(Shop(changed("2026-01-01", "2026-03-01"))) as server:
         [extract] = read(open_at(server), stream(**CHANGED), tmp_path, {"value": "2026-03-01"}, full=True)
