@@ -100,8 +100,9 @@ class NessieCatalog:
 
     def branches(self, warehouse: str | None = None) -> list[Branch]:
         """List branches, oldest first."""
-        found = [_branch(one) for one in self._references(f"ref.name.startsWith('{BRANCH_PREFIX}')", fetch="ALL")]
-        wanted = [branch for branch in found if warehouse in (None, branch.warehouse)]
+        names = [str(one["name"]) for one in self._references(f"ref.name.startsWith('{BRANCH_PREFIX}')")]
+        found = [self._branch(name.removeprefix(BRANCH_PREFIX)) for name in names]
+        wanted = [branch for branch in found if branch and warehouse in (None, branch.warehouse)]
         return sorted(wanted, key=lambda branch: (branch.created_at, branch.run_id))
 
     def drop_branch(self, branch: Branch) -> None:
@@ -270,8 +271,12 @@ class NessieCatalog:
         return "" if reply.status == 404 else position
 
     def _branch(self, run_id: str) -> Branch | None:
-        reply = self._service.get(f"trees/{_quoted(BRANCH_PREFIX + run_id)}", {"fetch": "ALL"})
-        return None if reply.status == 404 else _branch(self._done(reply, run_id).body["reference"])
+        """Read a branch from its last commit (Nessie's own `fetch=ALL` counts commits back to main: slow with many)."""
+        reply = self._service.get(f"trees/{_quoted(BRANCH_PREFIX + run_id)}/history", {"max-records": 1})
+        if reply.status == 404:
+            return None
+        log = self._done(reply, f"log of {run_id}").body["logEntries"]
+        return _branch(run_id, log[0]["commitMeta"]) if log else None
 
     def _merge_of(self, run_id: str, since: str) -> str | None:
         """Return the merge that published a run, looking through main's log back to a hash."""
@@ -282,8 +287,8 @@ class NessieCatalog:
             return str(entry["commitMeta"]["hash"])
         return None
 
-    def _references(self, condition: str, fetch: str = "MINIMAL") -> list[Mapping[str, Any]]:
-        return list(self._pages("trees", {"filter": condition, "fetch": fetch}, "references"))
+    def _references(self, condition: str) -> list[Mapping[str, Any]]:
+        return list(self._pages("trees", {"filter": condition}, "references"))
 
     def _pages(self, path: str, params: Mapping[str, str], what: str) -> Iterator[Mapping[str, Any]]:
         params = dict(params)
@@ -333,16 +338,14 @@ def server_of(uri: str) -> str:
     return root
 
 
-def _branch(reference: Mapping[str, Any]) -> Branch:
+def _branch(run_id: str, meta: Mapping[str, Any]) -> Branch:
     """Read a branch from the properties of its last commit, which are its own once its creation is complete."""
-    run_id = str(reference["name"]).removeprefix(BRANCH_PREFIX)
-    meta = (reference.get("metadata") or {}).get("commitMetaOfHEAD") or {}
     properties = {name: values[0] for name, values in (meta.get("allProperties") or {}).items() if values}
     if properties.get(_OWNER) == run_id:
         created_at = datetime.fromisoformat(properties[_CREATED])
         return Branch(run_id, properties[_WAREHOUSE], created_at, properties[_BASE])
-    committed = str(meta.get("commitTime", "1970-01-01T00:00:00Z"))
-    return Branch(run_id, "", datetime.fromisoformat(f"{committed[:19]}+00:00"), str(reference["hash"]))
+    committed_at = datetime.fromisoformat(f"{str(meta['commitTime'])[:19]}+00:00")
+    return Branch(run_id, "", committed_at, str(meta["hash"]))
 
 
 def _properties(branch: Branch) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -30,9 +32,10 @@ class Warehouse:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.name = f"w{uuid4().hex[:8]}"
+        self.cut: list[Branch] = []
 
-    def move(self, table: str, base: str | None, location: str | None) -> Move:
-        """Name a table and its files shortly: `a`, from `a1` to `a2`."""
+    def move(self, table: str, base: str | None, location: str | None, at: str = "main") -> Move:
+        """Name a table and its files shortly: `a`, from `a1` (as it is on main, or elsewhere) to `a2`."""
         return Move(f"{self.name}.{table}", self.file(base), self.file(location), IDS if location else None)
 
     def file(self, name: str | None) -> str | None:
@@ -41,6 +44,7 @@ class Warehouse:
     def branch(self, *moves: Move) -> Branch:
         """Cut a branch for a new run and move pointers on it."""
         branch = self.catalog.create_branch(f"run-{uuid4().hex[:12]}", self.name)
+        self.cut.append(branch)
         if moves:
             self.catalog.move(branch, moves)
         return branch
@@ -68,8 +72,11 @@ class CatalogQuestions:
         catalog.close()
 
     @pytest.fixture
-    def games(self, catalog: Catalog) -> Warehouse:
-        return self.warehouse(catalog)
+    def games(self, catalog: Catalog) -> Iterator[Warehouse]:
+        games = self.warehouse(catalog)
+        yield games
+        for branch in games.cut:
+            catalog.drop_branch(branch)
 
     def warehouse(self, catalog: Catalog) -> Warehouse:
         """Return a new warehouse of a catalog."""
@@ -346,3 +353,45 @@ class CatalogQuestions:
         assert games.tables(again.state(branch.name)) == {"a": "a1", "b": "b1"}
         assert again.branches(games.name)[-1] == branch
         again.close()
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_random_histories_of_overlapping_runs_follow_the_model(self, games: Warehouse, seed: int) -> None:
+        """A dictionary for main, and for each run what it saw and what it changed."""
+        chance, fresh = random.Random(seed), itertools.count()
+        main: dict[str, str | None] = {f"old{number}": f"s{number}" for number in range(3)}
+        games.publish(*[games.move(table, None, location) for table, location in main.items()])
+        runs: dict[Branch, tuple[dict[str, str | None], dict[str, str | None]]] = {}
+        past: list[tuple[str, dict[str, str | None]]] = []
+        for _ in range(30):
+            if not runs or (len(runs) < 3 and chance.random() < 0.4):
+                runs[games.branch()] = (dict(main), {})
+                continue
+            branch = chance.choice(list(runs))
+            cut, moved = runs[branch]
+            here = cut | moved
+            if chance.random() < 0.6:
+                # Dropped tables stay dropped: whether a table that came and went has changed is each catalog's affair.
+                table = chance.choice([*(name for name in here if here[name]), *{"new0", "new1"}.difference(here)])
+                drop = table.startswith("old") and chance.random() < 0.2
+                moved[table] = None if drop else f"x{next(fresh)}"
+                games.catalog.move(branch, [games.move(table, here.get(table), moved[table], branch.name)])
+                assert games.tables(branch.name) == alive(cut | moved)
+            elif any(main.get(table) != cut.get(table) for table in moved):
+                with pytest.raises(Conflict):
+                    games.catalog.publish(branch, "conflict")
+                games.catalog.drop_branch(branch)
+                del runs[branch]
+            else:
+                position = games.catalog.publish(branch, "random")
+                main |= moved
+                past.append((position, dict(main)))
+                del runs[branch]
+            assert games.tables() == alive(main)
+        assert past
+        for position, then in past:
+            assert games.tables(position) == alive(then)
+
+
+def alive(tables: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the tables that were not dropped."""
+    return {table: location for table, location in tables.items() if location}

@@ -42,15 +42,15 @@ class RealWarehouse(Warehouse):
         self.store = store
         self.written: dict[str, str] = {}
 
-    def move(self, table: str, base: str | None, location: str | None) -> Move:
-        from_file = base and self.known(table, base)
+    def move(self, table: str, base: str | None, location: str | None, at: str = "main") -> Move:
+        from_file = base and self.known(table, base, at)
         return Move(f"{self.name}.{table}", from_file, location and self.write(table, from_file, location))
 
-    def known(self, table: str, word: str) -> str:
-        """Return main's copy that says this word, else the file written with it."""
-        published = self.catalog.state().tables.get(f"{self.name}.{table}")
-        if published and self.word(published) == word:
-            return published
+    def known(self, table: str, word: str, at: str) -> str:
+        """Return the file there if it says this word, else the one written with it."""
+        there = self.catalog.state(at).tables.get(f"{self.name}.{table}")
+        if there and self.word(there) == word:
+            return there
         return self.written.get(f"{table} {word}", "s3://nowhere/nothing.metadata.json")
 
     def write(self, table: str, base: str | None, word: str) -> str:
