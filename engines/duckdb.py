@@ -35,6 +35,8 @@ _TRANSFORM_SQL = {
     "hour": "date_diff('hour', timestamp '1970-01-01', {column})",
 }
 _TARGET_FILE_BYTES = 512 * 1024 * 1024
+_READING = {"SELECT", "EXPLAIN", "CREATE", "SET"}
+"""Kinds of statements that leave files alone: what is created lives in memory; PIVOT creates a type."""
 
 
 class DuckDBEngine:
@@ -155,6 +157,23 @@ class DuckDBEngine:
             yield
         finally:
             self.run(f"SET preserve_insertion_order = {before}")
+
+    def check_reads(self, sql: str) -> None:
+        """Raise UsageError if a text holds a statement that writes: a confined session could still write the lake.
+
+        From then on no setting can be changed.
+        """
+        import duckdb
+
+        try:
+            kinds = [statement.type.name for statement in self.connection.extract_statements(sql)]
+        except duckdb.Error as error:
+            raise translated(error) from error
+        if not kinds:
+            raise UsageError("there is no SQL", hint='Type `starberg query "select …"`')
+        if writes := [kind.replace("_", " ") for kind in kinds if kind not in _READING]:
+            raise UsageError(f"{writes[0]} is no question", hint="Ask with SELECT: nothing is written here")
+        self.run("SET lock_configuration = true")
 
     def close(self) -> None:
         """See `Engine.close`."""

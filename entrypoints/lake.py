@@ -243,14 +243,18 @@ class Lake:
         state = self._look(at or MAIN)
         picked = only(state) if only else None
         engine = self.open_engine()
-        if confined:
-            engine.confine([self.store.root, *folders])
-        engine.attach({name: place for name, place in state.tables.items() if picked is None or name in picked})
-        schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
-        for schema in schemas:
-            engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
-        if schemas:
-            engine.run(f"SET search_path = {text(','.join(schemas))}")
+        try:
+            if confined:
+                engine.confine([self.store.root, *folders])
+            engine.attach({name: place for name, place in state.tables.items() if picked is None or name in picked})
+            schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
+            for schema in schemas:
+                engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
+            if schemas:
+                engine.run(f"SET search_path = {text(','.join(schemas))}")
+        except BaseException:
+            engine.close()
+            raise
         return engine
 
     def _look(self, at: str) -> State:

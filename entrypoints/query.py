@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from starberg.etl.results import QueryResult
 from starberg.storage.branches import State
@@ -21,11 +22,16 @@ _CHUNK = 10_000
 def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> QueryResult:
     """Run one or more statements; the last one's rows are the answer.
 
-    Only the tables the SQL names are opened. Raises UsageError for wrong SQL, an unknown table, or a name that several
-    warehouses have.
+    Only the tables the SQL names are opened. Raises UsageError for wrong SQL, SQL that writes, an unknown table, or a
+    name that several warehouses have.
     """
     engine = lake.reader(warehouse, at, only=lambda state: named_tables(sql, state, warehouse))
-    cursor = engine.execute(sql)
+    try:
+        engine.check_reads(sql)
+        cursor = engine.execute(sql)
+    except BaseException:
+        engine.close()
+        raise
     columns = [column[0] for column in cursor.description or []]
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -42,7 +48,7 @@ def named_tables(sql: str, state: State, warehouse: str | None) -> set[str] | No
     """Return the tables a text names, or None (open all) if the text is not plain SQL to us."""
     try:
         statements = sqlglot.parse(sql, dialect="duckdb")
-    except sqlglot.ParseError:
+    except SqlglotError:
         return None  # DuckDB gives the better error, and knows more SQL.
     found: set[str] = set()
     for statement in statements:

@@ -183,6 +183,7 @@ def configure(
     handler.setFormatter((HumanFormatter if terminal else JsonFormatter)(redact, traces=debug))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of SQL that only DuckDB knows
     wanted = logging.DEBUG if debug else logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger("starberg").setLevel(max(wanted, logging.WARNING) if quiet else wanted)
     _progress = NoProgress()
