@@ -142,7 +142,7 @@ def _create_branch(connection: Connection, wanted: Branch) -> Branch:
     base = _head(connection)
     published = _rows(connection, MAIN_NAME, wanted.warehouse)
     for table, location in published.items():
-        connection.execute(insert(iceberg_tables).values(_row(wanted.name, table, location, None)))
+        connection.execute(insert(iceberg_tables).values(_row(wanted.name, table, location)))
         connection.execute(insert(branch_base).values(run_id=wanted.run_id, table_id=table, location=location))
     created_at = wanted.created_at.isoformat(timespec=_WIDTH)
     row = {"run_id": wanted.run_id, "warehouse": wanted.warehouse, "base_seq": base, "created_at": created_at}
@@ -196,7 +196,7 @@ def _repoint(
         present = connection.scalar(select(func.count()).where(_is(catalog, table)))
         if present:
             raise lost
-        connection.execute(insert(iceberg_tables).values(_row(catalog, table, new, None)))
+        connection.execute(insert(iceberg_tables).values(_row(catalog, table, new)))
         return
     still = and_(_is(catalog, table), iceberg_tables.c.metadata_location == old)
     if new is None:
@@ -293,13 +293,12 @@ def _is(catalog: str, table: str) -> ColumnElement[bool]:
     return and_(columns.catalog_name == catalog, columns.table_namespace == namespace, columns.table_name == name)
 
 
-def _row(catalog: str, table: str, location: str | None, previous: str | None) -> dict[str, str | None]:
+def _row(catalog: str, table: str, location: str | None) -> dict[str, str | None]:
     namespace, _, name = table.rpartition(".")
     return {
         "catalog_name": catalog,
         "table_namespace": namespace,
         "table_name": name,
         "metadata_location": location,
-        "previous_metadata_location": previous,
         "iceberg_type": "TABLE",
     }
