@@ -137,11 +137,13 @@ def open_source(spec: SourceSpec, secret_of: SecretOf, ledger: BudgetLedger, clo
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
+    """A folder for spools; it stays only if it holds a page that could not be read, which an error then names."""
     folder = Path(tempfile.mkdtemp(prefix="starberg-extract-"))
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.glob("bad-page*")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.engines.records import typed_records
+from starberg.engines.records import JsonColumn, typed_records
 from starberg.ingestion.columns import json_columns, json_path, newly_seen
 from starberg.ingestion.source import Extract
 from starberg.ingestion.streams import SourceSpec, Stream
@@ -21,9 +21,7 @@ from starberg.utils.errors import SourceDataError
 from starberg.utils.sql import quote_name, text
 
 _INDEX_EVERY_LOADS = 16
-_NOTHING_LISTED = "'[]'"
-"""To the content hash a list that is null and one that is empty are the same: APIs say either for nothing."""
-
+_LEAST_OBJECT_BYTES = 16 * 1024 * 1024
 _UNREADABLE = "_unreadable"
 """A record a source could not pass on as text comes as `{"_unreadable": "<escaped>"}`; its key is unreadable too."""
 
@@ -90,8 +88,8 @@ class Landing:
     def _read_records(self, extract: Extract) -> None:
         files = ", ".join(text(str(path)) for path in extract.spools)
         source = (
-            f"read_json([{files}], format = 'unstructured', columns = {{page: 'VARCHAR', body: 'JSON'}}, "
-            f"maximum_object_size = {2 * self.source.max_page_bytes})"
+            f"read_json([{files}], format = 'newline_delimited', columns = {{page: 'VARCHAR', body: 'JSON'}}, "
+            f"maximum_object_size = {max(extract.largest_envelope + 1, _LEAST_OBJECT_BYTES)})"
             if files
             else "(SELECT NULL::VARCHAR AS page, NULL::JSON AS body WHERE false)"
         )
@@ -121,15 +119,15 @@ class Landing:
     def _digest(self, pinned: dict[str, str]) -> None:
         """Fill `records`: one row per key (the greatest cursor wins, then the last seen), with key and content hash.
 
-        The hash is over typed values, so that the same content in another spelling or shape is no change.
+        The hash is over typed values, so that the same content in another spelling or shape is no change, and over
+        those there are, so that a column first seen in another record is none either.
         """
         columns = json_columns(self.stream, pinned)
         keys = ", ".join(text(columns[name].path) for name in self.stream.key)
         content = ", ".join(
-            f"coalesce({quote_name(name)}::VARCHAR, {_NOTHING_LISTED if column.is_list else 'chr(0)'})"
-            for name, column in columns.items()
-            if name not in self.stream.volatile
+            f"[{text(name)}, {_said(name, columns[name])}]" for name in sorted(columns.keys() - {*self.stream.volatile})
         )
+        digest = f"md5(to_json(list_filter([{content}], lambda c: c[2] IS NOT NULL))::VARCHAR)"
         newest = f"{quote_name(self.stream.cursor)} DESC NULLS LAST, " if self.stream.cursor in columns else ""
         typed = typed_records("fetched", columns, self.source.timezone, "_n, record")
         key = f"json_extract_string(record, [{keys}])"
@@ -137,7 +135,7 @@ class Landing:
         self.engine.run(
             "CREATE OR REPLACE TEMP TABLE records AS "
             f"SELECT _n, record, CASE WHEN {readable} THEN to_json(_k)::VARCHAR END AS _key, "
-            f"CASE WHEN _bad IS NULL THEN md5(concat_ws(chr(31), {content})) ELSE md5(record) END AS _digest "
+            f"CASE WHEN _bad IS NULL THEN {digest} ELSE md5(record) END AS _digest "
             f"FROM (SELECT *, {key} AS _k FROM ({typed})) "
             f"QUALIFY _key IS NULL OR row_number() OVER (PARTITION BY _key ORDER BY {newest}_n DESC) = 1"
         )
@@ -146,9 +144,10 @@ class Landing:
         """Fill `known`: the chain's live keys with their digests, from the newest checkpoint and the loads after it."""
         select = "SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest WHERE false"
         if previous:
-            loads = [load for load in self.chain.loads(max(previous.index_seq - 1, 0)) if load.seq <= previous.seq]
-            base = [load.index for load in loads if load.seq == previous.index_seq and load.index]
-            parts = [part for load in loads if load.seq > previous.index_seq for part in load.parts]
+            checkpoint = self.chain.load(previous.index_seq).index if previous.index_seq else None
+            base = [checkpoint] if checkpoint else []
+            loads = [load for load in self.chain.loads(previous.index_seq) if load.seq <= previous.seq]
+            parts = [part for load in loads for part in load.parts]
             select = _KNOWN.format(base=self._local(base, _NO_INDEX), parts=self._local(parts, _NO_PARTS))
         self.engine.run(f"CREATE OR REPLACE TEMP TABLE known AS {select}")
 
@@ -215,6 +214,12 @@ _KNOWN = (
 )
 _NO_INDEX = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest WHERE false)"
 _NO_PARTS = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest, '' AS _op, 0 AS _load_id, 0 AS _row WHERE false)"
+
+
+def _said(name: str, column: JsonColumn) -> str:
+    """Return a column's text for the content hash; an empty list is nothing, as APIs say either for it."""
+    said = f"{quote_name(name)}::VARCHAR"
+    return f"nullif({said}, '[]')" if column.is_list else said
 
 
 def _stamp(extract: Extract) -> str:
