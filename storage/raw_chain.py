@@ -12,6 +12,7 @@ update) or 'D' (delete), `_observed` TIMESTAMP UTC, `_key` VARCHAR (JSON array o
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from starberg.storage.object_store import ObjectStore
 from starberg.utils.errors import Conflict, LakeError
 
 FORMAT_VERSION = 1
+_MANIFEST = re.compile(r"(\d{10})/manifest\.json")
 
 
 class Part(BaseModel):
@@ -35,6 +37,12 @@ class Part(BaseModel):
     rows: int
     bytes: int
     sha256: str
+
+
+class _Versioned(BaseModel):
+    """What every format of a manifest has."""
+
+    format_version: int
 
 
 class Manifest(BaseModel):
@@ -104,26 +112,30 @@ class RawStream:
     def loads(self, after: int = 0) -> list[Manifest]:
         """Return the committed loads after number `after`, oldest first.
 
-        Raises LakeError if the chain has a gap, a load is not what its place says, or its format is newer.
+        Raises LakeError if load `after` itself is not there, the chain has a gap, a load is not what its place says, or
+        its format is newer.
         """
-        return [self._read(seq) for seq in self._committed(after)]
+        return [self.load(seq) for seq in self._committed(after)]
 
     def last(self) -> Manifest | None:
         """Return the newest committed load, or None."""
         committed = self._committed(0)
-        return self._read(committed[-1]) if committed else None
+        return self.load(committed[-1]) if committed else None
 
     def _committed(self, after: int) -> list[int]:
-        start = f"{self.folder(after)}~" if after else ""
-        keys = [o.key for o in self.store.list(self.prefix, start_after=start) if o.key.endswith("/manifest.json")]
-        found = [int(key.removeprefix(self.prefix).split("/", 1)[0]) for key in keys]
-        for expected, seq in enumerate(found, start=after + 1):
-            if seq != expected:
-                raise LakeError(
-                    f"raw chain {self.prefix} has no load {expected}: found {seq}",
-                    hint="Restore the missing load from a backup of the lake.",
-                )
-        return found
+        """Return the numbers of the loads after `after`; what is not named as a manifest is not looked at."""
+        start = f"{self.folder(after - 1)}~" if after > 1 else ""
+        keys = [stored.key.removeprefix(self.prefix) for stored in self.store.list(self.prefix, start_after=start)]
+        found = [int(match[1]) for match in map(_MANIFEST.fullmatch, keys) if match]
+        first, last = max(after, 1), max([after, *found])
+        missing = sorted({*range(first, last + 1)} - {*found})
+        if missing:
+            later = [seq for seq in found if seq > missing[0]]
+            raise LakeError(
+                f"raw chain {self.prefix} has no load {missing[0]}" + (f", but load {later[0]}" if later else ""),
+                hint="Restore the missing load from a backup of the lake.",
+            )
+        return [seq for seq in found if seq > after]
 
     def commit(self, manifest: Manifest) -> None:
         """Put the manifest; Conflict if another extractor committed this load first."""
@@ -154,25 +166,36 @@ class RawStream:
             )
         return path
 
-    def _read(self, seq: int) -> Manifest:
+    def load(self, seq: int) -> Manifest:
+        """Return load number `seq`; LakeError naming the manifest if it is missing or cannot be trusted."""
         key = f"{self.folder(seq)}manifest.json"
-        body = self.store.get(key)
-        try:
-            manifest = Manifest.model_validate_json(body)
-        except ValidationError as error:
-            reason = error.errors()[0]
+        where, body = self.store.uri(key), self.store.get(key)
+        manifest = _read(where, body)
+        said = (manifest.warehouse, manifest.source, manifest.stream, manifest.seq, manifest.previous)
+        if said != (self.warehouse, self.source, self.stream, seq, seq - 1):
             raise LakeError(
-                f"manifest {self.store.uri(key)} cannot be read: {reason['msg']} at {reason['loc']}",
+                f"manifest {where} says it is load {manifest.seq} of {manifest.warehouse}.{manifest.source}."
+                f"{manifest.stream} after {manifest.previous}",
                 hint="Restore it from a backup of the lake.",
-            ) from error
-        if manifest.format_version > FORMAT_VERSION:
+            )
+        return manifest
+
+
+def _read(where: str, body: bytes) -> Manifest:
+    try:
+        version = _Versioned.model_validate_json(body).format_version
+        if version > FORMAT_VERSION:
             raise LakeError(
-                f"manifest {self.store.uri(key)} has format {manifest.format_version}, newer than this starberg reads",
+                f"manifest {where} has format {version}, newer than this starberg reads",
                 hint="Install a newer starberg.",
             )
-        if (manifest.seq, manifest.previous) != (seq, seq - 1):
-            raise LakeError(f"manifest {self.store.uri(key)} says it is load {manifest.seq} after {manifest.previous}")
-        return manifest
+        return Manifest.model_validate_json(body)
+    except ValidationError as error:
+        reason = error.errors()[0]
+        raise LakeError(
+            f"manifest {where} cannot be read: {reason['msg']} at {reason['loc']}",
+            hint="Restore it from a backup of the lake.",
+        ) from error
 
 
 def sha256(path: Path) -> str:
