@@ -95,6 +95,12 @@ def typed(value: str, sql_type: str, timezone: str = "UTC") -> str:
     return f"TRY_CAST({value} AS {target})"
 
 
+def key_text(value: str, sql_type: str) -> str:
+    """Return SQL for a typed value's text: one for all its spellings, and typing it again gives the value."""
+    stamp = exp.DataType.build(sql_type, dialect="duckdb").this in _TIMES
+    return f"CAST({value} AS VARCHAR)" + (" || 'Z'" if stamp else "")
+
+
 def _nested(value: str, kind: exp.DataType, timezone: str) -> str:
     """Type a nested value; keys that are missing or undeclared are no fault, all else that cannot be typed is.
 

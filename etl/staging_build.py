@@ -83,7 +83,7 @@ class StagingBuild:
         assert isinstance(table.header, StagingHeader)
         chain = RawStream(self._store, self._warehouse.name, *table.header.stream.split("."))
         published = loads.get(chain.name, 0)
-        manifests = chain.loads(0 if anew else published)
+        manifests = chain.loads(0 if anew else published, at_least=published)
         if self._options.verify:
             manifests = [manifest for manifest in manifests if manifest.seq <= published]
         return Loaded(table, chain, manifests, published, anew)

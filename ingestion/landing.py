@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.engines.records import JsonColumn, typed_records
+from starberg.engines.records import JsonColumn, key_text, typed_records
 from starberg.ingestion.columns import json_columns, json_path, newly_seen
 from starberg.ingestion.source import Extract
 from starberg.ingestion.streams import SourceSpec, Stream
@@ -123,20 +123,23 @@ class Landing:
         those there are, so that a column first seen in another record is none either.
         """
         columns = json_columns(self.stream, pinned)
-        keys = ", ".join(text(columns[name].path) for name in self.stream.key)
+        key = ", ".join(
+            f"coalesce({key_text(quote_name(name), columns[name].type)}, "
+            f"json_extract_string(record, {text(columns[name].path)}))"
+            for name in self.stream.key
+        )
         content = ", ".join(
             f"[{text(name)}, {_said(name, columns[name])}]" for name in sorted(columns.keys() - {*self.stream.volatile})
         )
         digest = f"md5(to_json(list_filter([{content}], lambda c: c[2] IS NOT NULL))::VARCHAR)"
         newest = f"{quote_name(self.stream.cursor)} DESC NULLS LAST, " if self.stream.cursor in columns else ""
         typed = typed_records("fetched", columns, self.source.timezone, "_n, record")
-        key = f"json_extract_string(record, [{keys}])"
         readable = f"list_count(_k) = {len(self.stream.key)}"
         self.engine.run(
             "CREATE OR REPLACE TEMP TABLE records AS "
             f"SELECT _n, record, CASE WHEN {readable} THEN to_json(_k)::VARCHAR END AS _key, "
             f"CASE WHEN _bad IS NULL THEN {digest} ELSE md5(record) END AS _digest "
-            f"FROM (SELECT *, {key} AS _k FROM ({typed})) "
+            f"FROM (SELECT *, [{key}] AS _k FROM ({typed})) "
             f"QUALIFY _key IS NULL OR row_number() OVER (PARTITION BY _key ORDER BY {newest}_n DESC) = 1"
         )
 

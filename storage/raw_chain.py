@@ -109,25 +109,25 @@ class RawStream:
         """Key prefix of one load."""
         return f"{self.prefix}{seq:010d}/"
 
-    def loads(self, after: int = 0) -> list[Manifest]:
+    def loads(self, after: int = 0, *, at_least: int = 0) -> list[Manifest]:
         """Return the committed loads after number `after`, oldest first.
 
-        Raises LakeError if load `after` itself is not there, the chain has a gap, a load is not what its place says, or
-        its format is newer.
+        Raises LakeError if load `after` or load `at_least` is not there (the chain has lost its end), the chain has a
+        gap, a load is not what its place says, or its format is newer.
         """
-        return [self.load(seq) for seq in self._committed(after)]
+        return [self.load(seq) for seq in self._committed(after, at_least)]
 
     def last(self) -> Manifest | None:
         """Return the newest committed load, or None."""
-        committed = self._committed(0)
+        committed = self._committed(0, 0)
         return self.load(committed[-1]) if committed else None
 
-    def _committed(self, after: int) -> list[int]:
+    def _committed(self, after: int, at_least: int) -> list[int]:
         """Return the numbers of the loads after `after`; what is not named as a manifest is not looked at."""
         start = f"{self.folder(after - 1)}~" if after > 1 else ""
         keys = [stored.key.removeprefix(self.prefix) for stored in self.store.list(self.prefix, start_after=start)]
         found = [int(match[1]) for match in map(_MANIFEST.fullmatch, keys) if match]
-        first, last = max(after, 1), max([after, *found])
+        first, last = max(after, 1), max([after, at_least, *found])
         missing = sorted({*range(first, last + 1)} - {*found})
         if missing:
             later = [seq for seq in found if seq > missing[0]]
