@@ -1,0 +1,45 @@
+"""Control tables give back what was written to them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lake import TempLake
+
+from starberg.etl.control import TABLES, ControlTables
+from starberg.etl.row_delta import RowDelta
+
+RESULT = {"run_id": "r1", "check_name": "unique", "table_name": "dim_user", "severity": "error", "status": "failed"}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> TempLake:
+    return TempLake(tmp_path)
+
+
+def write(lake: TempLake, table: str, *rows: dict[str, object]) -> None:
+    with lake.session() as (branch, engine, tables):
+        existing = [name for name in TABLES if f"{lake.name}.{name}" in tables.pointers]
+        ControlTables(engine, lake.name, existing).write(RowDelta(engine, tables, branch.run_id), table, rows)
+        lake.catalog.publish(branch, "control")
+
+
+@pytest.mark.parametrize("text", ["", "it's", 'a "quoted" \\ path', "two\nlines", "before\x00after", "Ωμέγα 🎲", None])
+def test_text_comes_back_as_it_was(lake: TempLake, text: str | None) -> None:
+    write(lake, "data_quality_results", {**RESULT, "sample": text})
+    assert lake.rows("select sample from data_quality_results") == [(text,)]
+
+
+def test_numbers_and_times_come_back_to_the_last_digit(lake: TempLake) -> None:
+    at = datetime(2026, 11, 21, 14, 58, 15, 123456, tzinfo=UTC)
+    write(lake, "data_quality_results", {**RESULT, "failures": 2**63 - 1, "checked_at": at})
+    assert lake.rows("select failures, checked_at from data_quality_results") == [(2**63 - 1, at.replace(tzinfo=None))]
+
+
+def test_a_row_of_the_same_key_is_replaced_and_others_stay(lake: TempLake) -> None:
+    write(lake, "data_quality_results", RESULT, {**RESULT, "check_name": "grain"})
+    write(lake, "data_quality_results", {**RESULT, "status": "passed"})
+    rows = lake.rows("select check_name, status from data_quality_results order by 1")
+    assert rows == [("grain", "failed"), ("unique", "passed")]
