@@ -22,9 +22,10 @@ STAR = {
     "bridge_game_genre": "SELECT DISTINCT id, m.id AS genre_id FROM (SELECT id, unnest(genres) AS m FROM games)",
     "bridge_game_store": "SELECT DISTINCT id, m.store.id AS store_id FROM (SELECT id, unnest(stores) AS m FROM games)",
     "bridge_game_platform": """
-        SELECT DISTINCT g.id, m.platform.id AS platform_id, d.m.released_at, d.m.requirements_en
+        SELECT DISTINCT g.id, g.m.platform.id AS platform_id, d.m.released_at, d.m.requirements_en
         FROM (SELECT id, unnest(platforms) AS m FROM games) g
-        LEFT JOIN (SELECT id, unnest(platforms) AS m FROM details) d ON d.id = g.id AND d.m.platform.id = m.platform.id
+        LEFT JOIN (SELECT id, unnest(platforms) AS m FROM details) d
+            ON d.id = g.id AND d.m.platform.id = g.m.platform.id
     """,
     "bridge_game_tag": """
         SELECT DISTINCT id, m.id AS tag_id FROM (SELECT id, unnest(tags) AS m FROM games) WHERE m.language = 'eng'
@@ -62,7 +63,7 @@ TYPES = {
 }
 
 
-def read(con, table, pages, where):
+def read(con: duckdb.DuckDBPyConnection, table: str, pages: Path | str, where: str) -> None:
     """Fill a table with the newest record of each game on pages in a file of JSON lines."""
     record = ", ".join(f"{name} {kind}" for name, kind in TYPES.items())
     columns = f"{{path: 'VARCHAR', filtered: 'BOOLEAN', body: 'STRUCT(results STRUCT({record})[])'}}"
@@ -73,12 +74,12 @@ def read(con, table, pages, where):
     )
 
 
-def write(con, folder, tables):
+def write(con: duckdb.DuckDBPyConnection, folder: Path, tables: dict[str, str]) -> None:
     for name, select in tables.items():
         con.execute(f"COPY ({select}) TO '{folder / name}.parquet' (COMPRESSION zstd)")
 
 
-def build(pages, folder):
+def build(pages: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     con = duckdb.connect()
     read(con, "games", pages, "path = 'games'")
@@ -86,7 +87,7 @@ def build(pages, folder):
     write(con, folder, {"games": "FROM games", "details": "FROM details", **STAR})
 
 
-def run(url, folder):
+def run(url: str, folder: Path) -> None:
     import requests
 
     con = duckdb.connect()

@@ -8,6 +8,7 @@ eight threads. Nested lists stay JSON columns: as tables of their own, dlt's def
 """
 
 import sys
+from typing import Any
 
 import dlt
 from dlt.sources.rest_api import rest_api_source
@@ -15,7 +16,7 @@ from dlt.sources.rest_api import rest_api_source
 MEMBERS = ["platforms", "stores", "genres", "tags"]
 
 
-def spans(first):
+def spans(first: str) -> list[str]:
     """Eight ranges of release dates of about as many games each: the sample's games lie between 2015 and 2027."""
     starts = [f"{first}-01-01", "2017-07-01", "2019-03-01", "2020-10-01", "2022-04-01", "2023-08-01", "2025-01-01"]
     starts.append("2026-01-01")
@@ -23,11 +24,14 @@ def spans(first):
     return [f"{start},{end}" for start, end in zip(starts, ends, strict=True)]
 
 
-def resource(name, path, **params):
-    return {"name": name, "endpoint": {"path": path, "data_selector": "results", "params": {"page_size": 40, **params}}}
+def resource(name: str, path: str, **params: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "endpoint": {"path": path, "data_selector": "results", "params": {"page_size": "40", **params}},
+    }
 
 
-def main(url, folder, how, first):
+def main(url: str, folder: str, how: str, first: str) -> None:
     if how == "one":
         games = [resource("games", "games")]
     else:

@@ -17,17 +17,17 @@ import requests
 local = threading.local()
 
 
-def fetch(url, path, parameters):
+def fetch(url: str, path: str, parameters: dict[str, str]) -> bytes:
     if not hasattr(local, "session"):
         local.session = requests.Session()
     answer = local.session.get(f"{url}/{path}", params={**parameters, "key": "sample-key"}, timeout=60)
     answer.raise_for_status()
     filtered = bool({"dates", "updated"} & parameters.keys())
     head = json.dumps({"path": path, "filtered": filtered})[:-1].encode()
-    return head + b', "body": ' + answer.content + b"}\n"
+    return b"".join([head, b', "body": ', answer.content, b"}\n"])
 
 
-def main(url, pages, out, threads):
+def main(url: str, pages: str, out: str, threads: str) -> None:
     wanted = json.loads(Path(pages).read_text())
     with Path(out).open("wb") as file, ThreadPoolExecutor(int(threads)) as pool:
         file.writelines(pool.map(lambda page: fetch(url, *page), wanted))
