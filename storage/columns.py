@@ -44,7 +44,7 @@ class PartitionBy:
 
 @dataclass(frozen=True)
 class ColumnStats:
-    """Statistics of one column of one file; bounds are SQL text, None when unknown or when the column holds NaN."""
+    """Statistics of one column of one file; bounds are SQL text, None when unknown or not to be relied on."""
 
     size_bytes: int
     values: int
