@@ -183,7 +183,9 @@ class Lake:
 
     def table(self, name: str) -> Table:
         """Return a declared table by `warehouse.table`, or by a name only one warehouse has."""
-        known = [table for declared in self.warehouses.values() for table in declared.tables.values()]
+        whose = name.split(".")[0]
+        looked = [whose] if whose in self.warehouses else self.warehouses  # a mistake elsewhere is not ours
+        known = [table for warehouse in looked for table in self.warehouses[warehouse].tables.values()]
         found = [table for table in known if name in (table.id, table.name)]
         if len(found) != 1:
             which = f"{len(found)} warehouses have" if found else "no warehouse has"

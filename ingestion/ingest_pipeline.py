@@ -137,12 +137,18 @@ def open_source(spec: SourceSpec, secret_of: SecretOf, ledger: BudgetLedger, clo
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder for spools; it stays only if it holds a page that could not be read, which an error then names."""
+    """A folder for spools; of it stays a page that could not be read, which the error names."""
     folder = Path(tempfile.mkdtemp(prefix="starberg-extract-"))
+    named = False
     try:
         yield folder
+    except SourceDataError as error:
+        named = any(str(page) in str(error) for page in folder.glob("bad-page*"))
+        for spool in folder.glob("*.jsonl"):
+            spool.unlink()
+        raise
     finally:
-        if not any(folder.glob("bad-page*")):
+        if not named:
             shutil.rmtree(folder, ignore_errors=True)
 
 
