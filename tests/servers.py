@@ -72,7 +72,7 @@ class Server:
                 with suppress(ConnectionError):
                     self._say(say)
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
 
             def _say(self, say: Say) -> None:
                 if say.act:
@@ -84,7 +84,8 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(payload)))
                 self.end_headers()
-                self.wfile.write(payload)
+                if self.command != "HEAD":
+                    self.wfile.write(payload)
                 return None
 
             def log_message(self, *args: object) -> None:
