@@ -31,7 +31,7 @@ from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
 from starberg.utils.errors import DeclarationError
-from starberg.utils.sql import quote_name
+from starberg.utils.sql import quote_name, text
 
 COMPILER_VERSION = "1"
 """Part of every fingerprint: raised when the same declaration compiles to other rows."""
@@ -79,7 +79,7 @@ class Build:
         Raises CheckFailed (quarantine), GuardStopped, LakeError, DeclarationError (with `stop_on_edit`).
         """
         self._engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self._warehouse.name)}")
-        self._engine.run(f"SET search_path = '{self._warehouse.name}'")
+        self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
         for table in self._warehouse.tables.values():
             if table.kind == Kind.CHECK:
                 continue

@@ -10,7 +10,7 @@ from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.ingestion.columns import json_columns
-from starberg.utils.sql import quote, quote_name
+from starberg.utils.sql import quote, quote_name, text
 
 
 class Compiler:
@@ -20,7 +20,7 @@ class Compiler:
         self._warehouse = warehouse
         self._engine = engine
         engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(warehouse.name)}")
-        engine.run(f"SET search_path = '{warehouse.name}'")
+        engine.run(f"SET search_path = {text(warehouse.name)}")
 
     def compiled(self, wanted: Table) -> str:
         """Return the SQL that computes a table, its inputs as temporary views where the engine makes some."""

@@ -173,7 +173,7 @@ class Database:
         try:
             with self._connect(write) as connection, connection.begin():
                 if write and connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'")
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_WAIT_S * 1000}")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_QUEUE})")
                 return action(connection)
         except DBAPIError as error:
