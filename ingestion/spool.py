@@ -1,4 +1,7 @@
-"""Spool files: what a source said, one page a line, until landing has read it."""
+"""Spool files: what a source said, one page a line, until landing has read it.
+
+Writing raises TransientError where the disk is full.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, BinaryIO
 
 from starberg.ingestion.json_pages import JsonBody, at, envelope, envelope_of_records, merge, nest, readable_records
 from starberg.ingestion.streams import Stream
+from starberg.storage.local_store import disk_errors
 
 _numbers = itertools.count(1)
 
@@ -40,8 +44,9 @@ class Spool:
     def close(self) -> None:
         """Finish the file; adding to it again is allowed."""
         if self._file:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with disk_errors("write", self.path):
+                file.close()
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
@@ -60,7 +65,8 @@ class Spool:
         return key
 
     def _write(self, line: bytes) -> None:
-        if self._file is None:
-            self._file = self.path.open("ab")
-        self._file.write(line)
+        with disk_errors("write", self.path):
+            if self._file is None:
+                self._file = self.path.open("ab")
+            self._file.write(line)
         self.largest = max(self.largest, len(line))
