@@ -18,6 +18,7 @@ from starberg.ingestion.columns import json_columns
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.errors import CheckFailed, GuardStopped
+from starberg.utils.sql import quote
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,30 @@ class StagingBuild:
         return StagingStep(loaded.table, files, columns, key, source.timezone, incremental=not loaded.anew)
 
     def _quarantine(self, step: StagingStep, stream: str) -> None:
-        """Move unreadable records aside; CheckFailed if they are more than the table's limit."""
+        """Move unreadable records aside; CheckFailed if those an earlier run did not accept pass the table's limit."""
         assert isinstance(step.table.header, StagingHeader)
         limit, name = step.table.header.quarantine, f"{self._warehouse.name}.quarantine_{stream}"
         self._writer.temp("quarantined", step.quarantined())
         [(bad, total)] = self._engine.rows(
             "SELECT (SELECT count(*) FROM quarantined), (SELECT count(*) FROM observed WHERE _op = 'U')"
         )
-        if bad >= limit.rows and bad > limit.share * total:
-            raise self._too_many(step, stream, bad, total)
+        fresh = bad if step.incremental else self._not_yet_in(name)
+        if fresh >= limit.rows and fresh > limit.share * total:
+            raise self._too_many(step, stream, fresh, total)
         if bad or name in self._writer.published:
             scope = "quarantined" if step.incremental else ""
             self._writer.bring(Target(name, ["_load_id", "_row_number"], scope=scope), "quarantined")
         if bad:
             self.notes.append(f"{bad} of {total} records of {stream} are in {name}")
         self._engine.run("DROP TABLE quarantined")
+
+    def _not_yet_in(self, quarantine: str) -> int:
+        """Return how many of the unreadable records the published quarantine does not hold."""
+        known = quarantine in self._writer.published
+        same = "k._load_id = q._load_id AND k._row_number = q._row_number"
+        old = f" ANTI JOIN {quote(quarantine)} k ON {same}" if known else ""
+        [(count,)] = self._engine.rows(f"SELECT count(*) FROM quarantined q{old}")
+        return int(count)
 
     def _too_many(self, step: StagingStep, stream: str, bad: int, total: int) -> CheckFailed:
         [(column, reason, raw)] = self._engine.rows(

@@ -104,12 +104,12 @@ class History:
         self._fill("everything", step.columns, list(self.rows))
         self._fill("wanted", step.columns, touched)
         self.engine.run(f"CREATE OR REPLACE TEMP TABLE touched AS SELECT unnest({list(step.changes)}::INTEGER[]) AS k")
-        before, stood = self._files(), self._places()
+        before, stood, snapshots = self._files(), self._places(), self._snapshots()
         counts = self._apply(step)
         self._holds_what_is_wanted()
         self._readers_agree(step)
         assert not self._apply(step), "the same rows again are no change"
-        if self.runs > 1 and self.key and not self._restarted:
+        if self.key and snapshots <= self._snapshots():  # else it began anew: a partition column went
             self._untouched_rows_stay(before, stood, self._places(), counts)
 
     def _fill(self, name: str, columns: Mapping[str, str], keys: Sequence[int]) -> None:
@@ -133,12 +133,13 @@ class History:
         scope = "touched" if step.scoped and self.key else ""
         target = Target("w.t", self.key, partition, scope, self.fold_files)
         counts = RowDelta(self.engine, self.tables, f"run{self.runs}").apply(target, "wanted")
-        now = self.tables.load("w.t")
-        assert now is not None
-        self._restarted = before is not None and len(now.metadata.snapshots) < len(before.metadata.snapshots)
-        if before is not None and before.location == now.location:
+        if before is not None and before.location == self._location:
             self.runs -= 1
         return counts
+
+    def _snapshots(self) -> set[int]:
+        table = self.tables.load("w.t")
+        return {snapshot.snapshot_id for snapshot in table.metadata.snapshots} if table else set()
 
     @property
     def _location(self) -> str:
