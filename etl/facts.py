@@ -50,12 +50,15 @@ def fact(table: Table, warehouse: Warehouse) -> str:
     keys: list[str] = []
     for number, (column, lookup) in enumerate(lookups(table).items()):
         target = warehouse.tables[lookup.dimension]
-        if header_of(target).calendar:
-            keys.append(f"{date_key('s.' + quote_name(lookup.own_columns()[0]))} AS {quote_name(column)}")
-        else:
+        found = f"d{number}.{quote_name(target.surrogate_key)}"
+        if not header_of(target).calendar:
             joins.append(_join(f"d{number}", target, lookup))
-            found = f"d{number}.{quote_name(target.surrogate_key)}"
-            keys.append(f"coalesce({found}, {UNKNOWN_KEY})::BIGINT AS {quote_name(column)}")
+        elif lookup.missing == "unknown":
+            day = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
+            joins.append(f"\nLEFT JOIN {quote(target.id)} d{number} ON {found} = {day}")
+        else:
+            found = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
+        keys.append(f"coalesce({found}, {UNKNOWN_KEY})::BIGINT AS {quote_name(column)}")
     listed = "".join(f", {key}" for key in keys)
     rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"
     extra = _deletes(table) + _weight(table)
