@@ -61,6 +61,7 @@ class Lake:
         is published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
         """
         declared = self.warehouse(warehouse)
+        _check_tables(declared, allow_deletes)
         if not etl:
             return self._ingest_only(declared, source, full=full)
         from starberg.etl.build_writer import BuildOptions
@@ -80,9 +81,7 @@ class Lake:
         from starberg.etl.pipeline import RunOptions
 
         declared = self.warehouse(warehouse)
-        unknown = [name for name in tables if name not in declared.tables]
-        if unknown:
-            raise UsageError(f"{warehouse} has no table {unknown[0]}", hint="See `starberg tables`.")
+        _check_tables(declared, tables)
         options = RunOptions(command="rebuild", build=BuildOptions(rebuild=tables or "*"), wait_s=wait_s)
         with self._pipeline(declared) as pipeline:
             return pipeline.run(options)
@@ -115,6 +114,8 @@ class Lake:
                 continue
             facts = read_table(self.store, name, location).facts()
             rows.append({"table": name, **facts})
+        if warehouse and not rows:
+            self.warehouse(warehouse)
         return rows
 
     def status(self, warehouse: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
@@ -267,6 +268,12 @@ class Lake:
         if not state.tables:
             check_claim(self.store, self.catalog)
         return state
+
+
+def _check_tables(declared: Warehouse, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in declared.tables:
+            raise UsageError(f"{declared.name} has no table {name}", hint="See `starberg tables`.")
 
 
 def _as_dicts(result: QueryResult) -> list[dict[str, Any]]:
