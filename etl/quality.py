@@ -143,7 +143,7 @@ def _weights(table: Table, header: BridgeHeader) -> Check:
         "weights_sum_to_1",
         table.id,
         f"SELECT {listed}, sum(weight) AS weight FROM {quote(table.id)} GROUP BY {listed} "
-        "HAVING abs(sum(weight) - 1) > 1e-9",
+        "HAVING count(weight) < count(*) OR abs(sum(weight) - 1) > 1e-9",
     )
 
 
