@@ -249,7 +249,8 @@ def test_a_page_that_is_too_much_is_one_line_and_costs_little(tmp_path: Path, ki
 def run_apart(product: Product) -> tuple[Answer, int]:
     """Run the warehouse in a process of its own; return its answer and the most memory it had."""
     process = product.spawn("run", "shop")
-    assert process.stdout and process.stderr
+    assert process.stdout is not None
+    assert process.stderr is not None
     with process.stdout, process.stderr:
         out, err = process.stdout.read(), process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
