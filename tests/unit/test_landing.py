@@ -176,7 +176,7 @@ def test_a_change_of_volatile_columns_alone_is_no_change(lake: TempLake) -> None
     assert counts(lake.land("games", [game(1, "renamed", added=6)])) == {"changed": 1}
 
 
-UNREADABLE: list[Record] = [{"name": "no id"}, {"id": None, "name": "null id"}, {"_unreadable": "\\ud800"}]
+UNREADABLE: list[Record] = [{"name": "no id"}, {"id": None}, {"id": "one"}, {"id": 1.5}, {"_unreadable": "\\ud800"}]
 
 
 @pytest.mark.parametrize("odd", UNREADABLE)
