@@ -120,14 +120,11 @@ class Landing:
         """Fill `records`: one row per key (the greatest cursor wins, then the last seen), with key and content hash.
 
         The hash is over typed values, so that the same content in another spelling or shape is no change, and over
-        those there are, so that a column first seen in another record is none either.
+        those there are, so that a column first seen in another record is none either. A key that cannot be typed is
+        unreadable, as a missing one: it may stand for any of the keys that are absent.
         """
         columns = json_columns(self.stream, pinned)
-        key = ", ".join(
-            f"coalesce({key_text(quote_name(name), columns[name].type)}, "
-            f"json_extract_string(record, {text(columns[name].path)}))"
-            for name in self.stream.key
-        )
+        key = ", ".join(key_text(quote_name(name), columns[name].type) for name in self.stream.key)
         content = ", ".join(
             f"[{text(name)}, {_said(name, columns[name])}]" for name in sorted(columns.keys() - {*self.stream.volatile})
         )
