@@ -25,6 +25,10 @@ _ZONE = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)\s*$"
 """A time of day with its offset; the end of a bare date looks like an offset too."""
 
 
+UNREADABLE = "_unreadable"
+"""The field of a record that stands for one whose text is no valid Unicode: that text, escaped."""
+
+
 @dataclass(frozen=True)
 class JsonColumn:
     """A column of a record: its SQL type and the JSON path it is read from (`$.a.b`).
@@ -45,17 +49,18 @@ class JsonColumn:
 def typed_records(source: str, columns: Mapping[str, JsonColumn], timezone: str, keep: str) -> str:
     """Return a SELECT over `source` (with `record`): the columns `keep`, each column typed, and `_bad`, `_raw`.
 
-    `_bad` is the first column that could not be typed (null: none), `_raw` its text.
+    `_bad` is the first column that could not be typed (null: none), or `_unreadable`; `_raw` its text.
     `timezone` is what zoneless timestamps are in; typed timestamps are UTC.
     """
-    paths = ", ".join(text(column.path) for column in columns.values())
+    paths = ", ".join(text(path) for path in (*(column.path for column in columns.values()), f"$.{UNREADABLE}"))
     names = list(columns)
     exprs = [_picked(f"_x[{n}]", column, timezone) for n, column in enumerate(columns.values(), start=1)]
     listed = ", ".join(f"{expr} AS {quote_name(name)}" for expr, name in zip(exprs, names, strict=True))
     bad = " ".join(
         f"WHEN _x[{n}] IS NOT NULL AND {quote_name(name)} IS NULL THEN {n}" for n, name in enumerate(names, start=1)
     )
-    labels = ", ".join(text(name) for name in names)
+    bad = f"WHEN _x[{len(names) + 1}] IS NOT NULL THEN {len(names) + 1} {bad}"
+    labels = ", ".join(text(name) for name in (*names, UNREADABLE))
     return (
         f"SELECT {keep}, {', '.join(quote_name(name) for name in names)}, "
         f"[{labels}][_bad_n] AS _bad, _x[_bad_n] AS _raw FROM ("

@@ -97,7 +97,7 @@ class StagingStep:
 
     def _type_of_bad(self) -> str:
         cases = " ".join(f"WHEN {text(name)} THEN {text(column.type)}" for name, column in self.columns.items())
-        return f"CASE _bad {cases} END"
+        return f"CASE _bad {cases} ELSE 'valid Unicode text' END"
 
 
 _NO_RECORDS = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.engines.records import JsonColumn, key_text, typed_records
+from starberg.engines.records import UNREADABLE, JsonColumn, key_text, typed_records
 from starberg.ingestion.columns import json_columns, json_path, newly_seen
 from starberg.ingestion.source import Extract
 from starberg.ingestion.streams import SourceSpec, Stream
@@ -22,8 +22,6 @@ from starberg.utils.sql import quote_name, text
 
 _INDEX_EVERY_LOADS = 16
 _LEAST_OBJECT_BYTES = 16 * 1024 * 1024
-_UNREADABLE = "_unreadable"
-"""A record a source could not pass on as text comes as `{"_unreadable": "<escaped>"}`; its key is unreadable too."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Landing:
         if self.stream.undeclared == "infer":
             [(structure,)] = self.engine.rows("SELECT json_group_structure(record::JSON) FROM fetched")
         seen = newly_seen(structure, self.stream, pinned)
-        seen.pop(_UNREADABLE, None)
+        seen.pop(UNREADABLE, None)
         return pinned | seen
 
     def _digest(self, pinned: dict[str, str]) -> None:
