@@ -16,7 +16,7 @@ from starberg.ingestion.budget import BudgetLedger
 from starberg.ingestion.json_pages import JsonBody, Malformed, TooLarge, read_json, unpack
 from starberg.ingestion.pace import Pace
 from starberg.ingestion.streams import SourceSpec
-from starberg.ingestion.transport import Again, Reply, Transport, too_large
+from starberg.ingestion.transport import RUN_LATER, Again, Reply, Transport, too_large
 from starberg.ingestion.url_guard import admitted
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, SourceDataError, StarbergError, Unreachable
@@ -148,15 +148,16 @@ class HttpClient:
         rest_s = min(reply.rest_asked_for(self._clock.now()), MAX_WAIT_S)
         self._pace.hold(rest_s)
         times = self._spec.retries + 1
-        outcome = Unreachable(f"{what}: {self.host} answered {reply.status} {times} times: {self._text(reply)}")
-        raise Again(outcome, rest_s)
+        said = f"{what}: {self.host} answered {reply.status} {times} times: {self._text(reply)}"
+        raise Again(Unreachable(said, hint=RUN_LATER), rest_s)
 
     def _verdict(self, reply: Reply, what: str) -> StarbergError:
         text = self._text(reply)
         if reply.status in (401, 403):
             return self._refusal(what, reply.status, text)
         kind = NotFound if reply.status == 404 else SourceDataError
-        return kind(f"{what}: {self.host} answered {reply.status}: {text}")
+        hint = "Check `url`, `path` and `params` of the stream in warehouse.yml"
+        return kind(f"{what}: {self.host} answered {reply.status}: {text}", hint=hint)
 
     def _unpack(self, reply: Reply) -> bytes:
         return unpack(reply.body, reply.headers.get("Content-Encoding", ""), self._spec.max_page_bytes)
@@ -179,7 +180,8 @@ class HttpClient:
             )
         )
         kind = reply.headers.get("Content-Type", "no content type")
-        return SourceDataError(f"{what}: not JSON ({kind}): {fault}; the body is kept in {kept}")
+        hint = "Look what it is, then run again"
+        return SourceDataError(f"{what}: not JSON ({kind}): {fault}; the body is kept in {kept}", hint=hint)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

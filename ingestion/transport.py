@@ -18,6 +18,7 @@ from starberg.ingestion.url_guard import AddressGuard, absolute, admitted, decla
 from starberg.utils.errors import SourceDataError, StarbergError, TransientError, Unreachable
 
 MAX_REDIRECTS = 3
+RUN_LATER = "Check `url` of the source, or run again later"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRY_LATER = (408, 425, 429)
 _CHUNK = 64 * 1024
@@ -124,7 +125,7 @@ class Transport:
             if reply.status not in _REDIRECTS or not target or request.method != "GET":
                 return reply
             request = requests.Request("GET", admitted(absolute(url, target), self.origin, what))
-        raise SourceDataError(f"{what}: more than {MAX_REDIRECTS} redirects")
+        raise SourceDataError(f"{what}: more than {MAX_REDIRECTS} redirects", hint="Check `url` of the source")
 
     def _prepare(self, request: requests.Request, what: str) -> requests.PreparedRequest:
         try:
@@ -165,12 +166,14 @@ class Transport:
             self.bytes_read += read
 
     def _unreachable(self, what: str, fault: Exception) -> Unreachable:
-        return Unreachable(f"{what}: {self.origin[1]} did not answer: {self._clean(_innermost(fault))}")
+        reason = self._clean(_innermost(fault))
+        return Unreachable(f"{what}: {self.origin[1]} did not answer: {reason}", hint=RUN_LATER)
 
 
 def too_large(what: str, limit: int) -> SourceDataError:
     """Return the error for a body over the limit."""
-    return SourceDataError(f"{what}: the body is larger than max_page_bytes = {limit}")
+    hint = "Ask for fewer records a page, or raise max_page_bytes of the source"
+    return SourceDataError(f"{what}: the body is larger than max_page_bytes = {limit}", hint=hint)
 
 
 def _innermost(fault: BaseException) -> str:
