@@ -16,7 +16,7 @@ from typing import Any
 
 from starberg.ingestion.http_client import Answer, HttpClient, NotFound
 from starberg.ingestion.json_pages import at
-from starberg.ingestion.pagination import Ask, PageFacts, Params, walk
+from starberg.ingestion.pagination import Ask, PageFacts, PagingLoops, Params, walk
 from starberg.ingestion.spool import Spool
 from starberg.ingestion.streams import Stream
 from starberg.ingestion.windows import Span
@@ -107,12 +107,18 @@ class Reading:
         """Take the first page under way, waiting for it; raises what fetching or checking it raised."""
         ask, future = self.under_way.popleft()
         answer = future.result()
-        if answer is None:
-            self.walk.accept(ask, PageFacts(rows=0, missing=True))
-        else:
-            self._accept(ask, answer)
+        try:
+            if answer is None:
+                self.walk.accept(ask, PageFacts(rows=0, missing=True))
+            else:
+                self._accept(ask, answer)
+        except PagingLoops:  # or rows moved on by a page while it was read
+            if not self.spec.rereads:
+                raise
+            return self._read_again()
         if self.walk.finished:
             self._finish()
+        return None
 
     def _accept(self, ask: Ask, answer: Answer) -> None:
         name = f"{self.what} {ask.label}"
@@ -133,9 +139,14 @@ class Reading:
         self.spool.close()
         self.key_spool.close()
         if self.walk.mismatch and self.spec.rereads:
-            self.spool.remove()
-            self.key_spool.remove()
-            self.replaced_by = [replace(self.spec, rereads=self.spec.rereads - 1)]
+            self._read_again()
+
+    def _read_again(self) -> None:
+        while self.under_way:
+            self.under_way.popleft()[1].cancel()
+        self.spool.remove()
+        self.key_spool.remove()
+        self.replaced_by = [replace(self.spec, rereads=self.spec.rereads - 1)]
 
 
 def records_of(stream: Stream, answer: Answer, name: str) -> list[Any]:

@@ -17,6 +17,10 @@ from starberg.utils.errors import SourceDataError
 Params = Mapping[str, Any]
 
 
+class PagingLoops(SourceDataError):
+    """A page came twice: the server pages in circles, or its rows moved by a page while they were read."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """One page to fetch: parameters of the stream's path, or an absolute URL that has them all."""
@@ -115,8 +119,8 @@ class Walk:
         self._keys.update(page.keys)
         self._keyless += page.rows - len(page.keys)
 
-    def _loop(self, ask: Ask) -> SourceDataError:
-        return SourceDataError(
+    def _loop(self, ask: Ask) -> PagingLoops:
+        return PagingLoops(
             f"{self._what}: the server's paging loops at page {self.pages + 1} ({ask.label}): it was sent before",
             hint="Check `pagination` of the stream",
         )
