@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
-import os
 import ssl
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -242,20 +243,25 @@ def test_a_page_that_is_too_much_is_one_line_and_costs_little(tmp_path: Path, ki
     wanted = "nested too deeply" if kind == "deep" else "the body is larger than max_page_bytes = 8388608"
     assert wanted in answer.complaint
     assert "things" in answer.complaint
-    assert peak_bytes < 500 << 20
+    if kind in BOUNDLESS:
+        assert 20 << 20 < peak_bytes < 500 << 20
     assert [row["table"] for row in product("--json", "tables", "shop").rows] == ["shop.etl_runs"]
 
 
 def run_apart(product: Product) -> tuple[Answer, int]:
-    """Run the warehouse in a process of its own; return its answer and the most memory it had."""
+    """Run the warehouse in a process of its own; return its answer and the most memory it was seen to have.
+
+    Not from wait4: Linux counts what the forking process had to what it executes.
+    """
     process = product.spawn("run", "shop")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        out, err = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Answer(process.returncode, out, err), usage.ru_maxrss * 1024
+    peak_kib = 0
+    while process.poll() is None:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            peak_kib = max([peak_kib, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+        time.sleep(0.05)
+    out, err = process.communicate()
+    return Answer(process.returncode, out, err), peak_kib * 1024
 
 
 def test_a_list_without_end_stops_at_its_page_limit(tmp_path: Path) -> None:

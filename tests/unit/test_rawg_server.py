@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -858,8 +859,10 @@ def test_a_server_that_cannot_start_is_said(own):
 
 def test_the_command_prints_its_url_first_and_stops_when_interrupted():
     command = [sys.executable, "-m", "starberg.samples.rawg_server", "--games", "30", "--key", "mine"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
+    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **listening) as process:
         url = process.stdout.readline().strip()
         assert requests.get(f"{url}/games", params={"key": "mine"}, timeout=10).json()["count"] == 30
-        process.send_signal(2)
-    assert process.returncode == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
