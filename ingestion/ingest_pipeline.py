@@ -95,6 +95,8 @@ class Ingestion:
             landing = Landing(engine, chain, spec, stream, scratch, self.clock)
             for extract in source.extract(stream, previous.cursor if previous else None, scratch, full=full):
                 landed = landing.land(extract, previous, run_id, source.identity)
+                for note in landed.notes if landed else extract.notes:
+                    log.warning("noted while reading", extra={"stream": chain.name, "note": note})
                 for spool in extract.spools:
                     spool.unlink()
                 if landed:
