@@ -5,7 +5,7 @@ STACK := uv run python deploy/stack.py
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup check test stack stack-down test-stack bench soak demo clean
+.PHONY: help setup check test proofs stack stack-down test-stack bench soak demo clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,10 @@ check: ## lint, formatting, types
 	MYPYPATH=deploy uv run mypy deploy/*.py
 
 test: ## the quick tests; no server is needed
-	uv run pytest -m "not stack"
+	uv run pytest
+
+proofs: ## random histories against a plain reading, planted defects, a kill at every step
+	uv run pytest -m "proof and not stack" -n 2
 
 stack: ## start MinIO, Nessie, PostgreSQL and toxiproxy without a container engine
 	$(STACK) up
@@ -37,7 +40,7 @@ bench: ## measure against the recorded baselines
 	uv run python -m benchmarks
 
 soak: ## the property tests, thousands of histories; the seed is printed
-	uv run pytest tests/properties --hypothesis-profile soak --hypothesis-show-statistics
+	uv run pytest tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics
 
 demo: ## the README's demo
 	uv run starberg demo

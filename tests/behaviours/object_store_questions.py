@@ -387,7 +387,6 @@ class S3Questions:
                 use()
         assert file.exists()
 
-    @pytest.mark.slow
     def test_long_listings_and_deletes_come_whole(self, store: S3Store) -> None:
         keys = [f"n/{number:04}" for number in range(1001)]
         with ThreadPoolExecutor(8) as pool:
