@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
@@ -10,13 +12,15 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from starberg.etl.results import QueryResult
-from starberg.storage.branches import State
+from starberg.storage.branches import MAIN, State
 from starberg.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
 
 _CHUNK = 10_000
+_NO_TABLE = re.compile(r'Table with name (?:"(?P<quoted>.+?)"|(?P<plain>.+?)) does not exist')
+"""How DuckDB says it. What it suggests then is one of its own tables: of ours it knows only those that were opened."""
 
 
 def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> QueryResult:
@@ -29,6 +33,11 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
     try:
         engine.check_reads(sql)
         cursor = engine.execute(sql)
+    except UsageError as error:
+        engine.close()
+        if found := _NO_TABLE.search(str(error)):
+            raise _no_table(found["quoted"] or found["plain"], lake.catalog.state(at or MAIN).tables) from error
+        raise
     except BaseException:
         engine.close()
         raise
@@ -71,3 +80,11 @@ def _resolved(table: exp.Table, state: State, warehouse: str | None) -> set[str]
             f"{table.name} is ambiguous", hint=f"Name one: {', '.join(sorted(candidates))}; or --warehouse."
         )
     return set(candidates)
+
+
+def _no_table(name: str, tables: Collection[str]) -> UsageError:
+    """Return the error for a table that does not exist, with the nearest that do."""
+    nearest = get_close_matches(name.split(".")[-1].lower(), {table.split(".")[1] for table in tables}, n=1)
+    full = sorted(table for table in tables if table.split(".")[1] in nearest)
+    hint = f"Did you mean {' or '.join(full)}?" if full else "See `starberg tables`."
+    return UsageError(f"SQL: there is no table {name}", hint=hint)
