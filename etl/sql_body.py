@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from sqlglot import ErrorLevel, Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect
@@ -89,6 +89,7 @@ class Body:
         return SqlProblem(message, hint=hint, line=line, column=column)
 
 
+@lru_cache(256)  # A build asks for the same few texts some forty times.
 def parse_body(text: str) -> Body:
     """Parse exactly one SELECT, WITH … SELECT or UNION; SqlProblem says where it is not one."""
     tokens = _tokens(text)
