@@ -81,7 +81,6 @@ class Batch:
         written = [spool for spool in spools if spool.exists]
         extract = Extract(
             spools=tuple(spool.path for spool in written),
-            records_path=self._stream.records,
             cursor=cursor,
             observed_at=self._started,
             whole=whole,

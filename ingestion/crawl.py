@@ -68,6 +68,10 @@ class ListSpec:
     """The days it is about."""
     most: int | None = None
     """How many pages may be read of it."""
+    position: int | None = None
+    """The page number to begin at, unless it is the first."""
+    any_part: bool = False
+    """Its pages are of use without those after them: if one fails, those before it are given out ahead of the error."""
 
 
 class Reading:
@@ -76,16 +80,26 @@ class Reading:
     def __init__(self, spec: ListSpec) -> None:
         self.spec = spec
         self.what = f"{spec.stream.name} {spec.label}".strip()
-        self.walk = walk(spec.stream.pagination, spec.params, self.what, spec.most)
+        self.walk = walk(spec.stream.pagination, spec.params, self.what, spec.most, spec.position)
         self.spool = Spool(spec.stream, spec.scratch)
         self.key_spool = Spool(spec.stream, spec.scratch)
         self.under_way: deque[tuple[Ask, Future[Answer | None]]] = deque()
         self.replaced_by: list[ListSpec] = []
+        self.failed = False
+        """A page could not be read; it ends before that."""
 
     @property
     def finished(self) -> bool:
         """Tell whether all its pages are in the spool, or other lists are to be read in its place."""
-        return bool(self.replaced_by) or self.walk.finished
+        return self.failed or bool(self.replaced_by) or self.walk.finished
+
+    def ends_here(self) -> bool:
+        """End the list before a page that could not be read; False if what came before it is of no use."""
+        self.failed = self.spec.any_part and self.walk.pages > 0
+        self.walk.stop()
+        self._cancel()
+        self.spool.close()
+        return self.failed
 
     def has_room(self) -> bool:
         """Tell whether another page may be asked for: few at once, and few waiting for one before them."""
@@ -141,9 +155,12 @@ class Reading:
         if self.walk.mismatch and self.spec.rereads:
             self._read_again()
 
-    def _read_again(self) -> None:
+    def _cancel(self) -> None:
         while self.under_way:
             self.under_way.popleft()[1].cancel()
+
+    def _read_again(self) -> None:
+        self._cancel()
         self.spool.remove()
         self.key_spool.remove()
         self.replaced_by = [replace(self.spec, rereads=self.spec.rereads - 1)]
@@ -202,27 +219,33 @@ def _next(stream: Stream, answer: Answer, records: Sequence[Any]) -> str:
 def crawl(client: HttpClient, lists: Iterable[ListSpec], parallel: int) -> Iterator[Reading]:
     """Yield each list when it and all before it are read; lists read in place of another take its place.
 
-    When a list fails, those before it are still finished and yielded, then its error is raised.
+    When a list fails, those before it are still finished and yielded (and its own pages that came before, if they are
+    of use alone), then its error is raised.
     """
-    queue = deque(Reading(spec) for spec in lists)
+    waiting = deque(lists)
+    begun: deque[Reading] = deque()
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="rest")
     failure: StarbergError | None = None
     try:
-        while queue:
-            _hand_out(queue, pool, client, parallel)
-            _wait_for_a_page(queue)
-            failure = _take_what_came(queue) or failure
-            yield from _finished(queue)
+        while begun or waiting:
+            _hand_out(begun, waiting, pool, client, parallel)
+            _wait_for_a_page(begun)
+            if stop := _take_what_came(begun):
+                failure = stop
+                waiting.clear()
+            yield from _finished(begun)
     finally:
         pool.shutdown(cancel_futures=True)
     if failure:
         raise failure
 
 
-def _hand_out(queue: deque[Reading], pool: ThreadPoolExecutor, client: HttpClient, parallel: int) -> None:
-    """Ask for pages, those of the first lists first, so that few lists are unfinished at any time."""
-    free = 2 * parallel - sum(len(reading.under_way) for reading in queue)
-    for reading in queue:
+def _hand_out(
+    begun: deque[Reading], waiting: deque[ListSpec], pool: ThreadPoolExecutor, client: HttpClient, parallel: int
+) -> None:
+    """Ask for pages, those of the first lists first, and begin a list only when those before it leave room."""
+    free = 2 * parallel - sum(len(reading.under_way) for reading in begun)
+    for reading in _beginning(begun, waiting):
         while free > 0 and reading.has_room() and (ask := reading.walk.next_ask()):
             reading.under_way.append((ask, pool.submit(reading.fetch, client, ask)))
             free -= 1
@@ -230,35 +253,39 @@ def _hand_out(queue: deque[Reading], pool: ThreadPoolExecutor, client: HttpClien
             return
 
 
-def _wait_for_a_page(queue: deque[Reading]) -> None:
+def _beginning(begun: deque[Reading], waiting: deque[ListSpec]) -> Iterator[Reading]:
+    """Yield the lists begun, then each waiting one, which is begun by that."""
+    yield from begun
+    while waiting:
+        begun.append(Reading(waiting.popleft()))
+        yield begun[-1]
+
+
+def _wait_for_a_page(begun: deque[Reading]) -> None:
     """Return once the next page of any list is there."""
-    if not any(reading.under_way and reading.under_way[0][1].done() for reading in queue):
-        running = [future for reading in queue for _, future in reading.under_way if not future.done()]
+    if not any(reading.under_way and reading.under_way[0][1].done() for reading in begun):
+        running = [future for reading in begun for _, future in reading.under_way if not future.done()]
         wait(running, return_when=FIRST_COMPLETED)
 
 
-def _take_what_came(queue: deque[Reading]) -> StarbergError | None:
-    """Take the pages whose turn it is; return the failure if a list failed, which drops it and all after it."""
-    for number, reading in enumerate(queue):
+def _take_what_came(begun: deque[Reading]) -> StarbergError | None:
+    """Take the pages whose turn it is; return the failure if a list failed, which drops all after it."""
+    for number, reading in enumerate(begun):
         while reading.under_way and reading.under_way[0][1].done():
             try:
                 reading.take()
             except StarbergError as failure:
-                _drop_from(queue, number)
+                kept = number + 1 if reading.ends_here() else number
+                while len(begun) > kept:
+                    begun.pop().ends_here()
                 return failure
     return None
 
 
-def _drop_from(queue: deque[Reading], number: int) -> None:
-    while len(queue) > number:
-        for _, future in queue.pop().under_way:
-            future.cancel()
-
-
-def _finished(queue: deque[Reading]) -> Iterator[Reading]:
-    while queue and queue[0].finished:
-        reading = queue.popleft()
+def _finished(begun: deque[Reading]) -> Iterator[Reading]:
+    while begun and begun[0].finished:
+        reading = begun.popleft()
         if reading.replaced_by:
-            queue.extendleft(Reading(spec) for spec in reversed(reading.replaced_by))
+            begun.extendleft(Reading(spec) for spec in reversed(reading.replaced_by))
         else:
             yield reading

@@ -1,8 +1,8 @@
 """A page's bytes: checked to be JSON, and handed on as the server sent them.
 
-Records are not rebuilt in Python. A page goes into the spool as one line holding the server's own text; only where
-that text cannot be read by others (bytes that are not UTF-8, half a surrogate pair) or where some records are not
-wanted is it cut along its records' own borders.
+Records are not rebuilt in Python. A page goes into the spool as one line holding the server's own text of its list;
+only where that text cannot be read by others (bytes that are not UTF-8, half a surrogate pair) or where some records
+are not wanted is the list cut along its records' own borders.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 UNREADABLE = "_unreadable"
 """Field of a record that stands in for one whose text is not valid Unicode: the text, escaped."""
@@ -66,6 +68,8 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
 
 def read_json(body: bytes, charset: str = "") -> JsonBody:
     """Parse a body; Malformed says what is wrong with it."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # it takes clean UTF-8 only, thrice as fast
+        return JsonBody(body, _CLEAN.decode(body), clean=True)
     text, raw, decoded = _decode(body, charset)
     try:
         data = _DECODER.decode(text)
@@ -101,6 +105,8 @@ def _refuse_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_CLEAN = msgspec.json.Decoder()
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _is_unicode(text: str) -> bool:
@@ -113,7 +119,7 @@ def _is_unicode(text: str) -> bool:
 
 def at(data: Any, path: str, absent: Any = None) -> Any:
     """Return what stands at a dotted path, `absent` if nothing does."""
-    for name in filter(None, path.split(".")):
+    for name in path.split(".") if path else ():
         if not isinstance(data, dict) or name not in data:
             return absent
         data = data[name]
@@ -127,20 +133,22 @@ def nest(path: str, value: Any) -> Any:
     return value
 
 
-def envelope(page: str, body: JsonBody) -> bytes:
-    """Return one spool line with the body as it was sent: line breaks in valid JSON stand between tokens only."""
-    return _line(page, body.raw)
+def envelope(page: str, body: JsonBody, path: str) -> bytes:
+    """Return one spool line with the list at a dotted path of a clean body, as it was sent."""
+    found = body.raw
+    for name in path.split(".") if path else ():
+        found = bytes(_MEMBERS.decode(found)[name])
+    return _line(page, found)
 
 
-def envelope_of_records(page: str, path: str, records: Sequence[str]) -> bytes:
-    """Return one spool line with these records, each as JSON text, at `path`."""
-    before, after = json.dumps(nest(path, ["\n"])).split('"\\n"')
-    return _line(page, (before + ",".join(records) + after).encode())
+def envelope_of_records(page: str, records: Sequence[str]) -> bytes:
+    """Return one spool line with these records, each as JSON text."""
+    return _line(page, f"[{','.join(records)}]".encode())
 
 
-def _line(page: str, body: bytes) -> bytes:
-    one_line = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b'{"page":' + json.dumps(page).encode() + b',"body":' + one_line + b"}\n"
+def _line(page: str, records: bytes) -> bytes:
+    one_line = records.replace(b"\n", b" ").replace(b"\r", b" ")  # in valid JSON they stand between tokens only
+    return b'{"page":' + json.dumps(page).encode() + b',"records":' + one_line + b"}\n"
 
 
 def readable_records(body: JsonBody, path: str, keys: Sequence[str], keep: Sequence[bool] | None = None) -> list[str]:

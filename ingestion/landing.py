@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.engines.records import UNREADABLE, JsonColumn, key_text, typed_records
-from starberg.ingestion.columns import json_columns, json_path, newly_seen
+from starberg.ingestion.columns import json_columns, newly_seen
 from starberg.ingestion.source import Extract
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.raw_chain import Manifest, Part, RawStream
@@ -86,16 +86,16 @@ class Landing:
     def _read_records(self, extract: Extract) -> None:
         files = ", ".join(text(str(path)) for path in extract.spools)
         source = (
-            f"read_json([{files}], format = 'newline_delimited', columns = {{page: 'VARCHAR', body: 'JSON'}}, "
+            f"read_json([{files}], format = 'newline_delimited', columns = {{page: 'VARCHAR', records: 'JSON[]'}}, "
             f"maximum_object_size = {max(extract.largest_envelope + 1, _LEAST_OBJECT_BYTES)})"
             if files
-            else "(SELECT NULL::VARCHAR AS page, NULL::JSON AS body WHERE false)"
+            else "(SELECT NULL::VARCHAR AS page, NULL::JSON[] AS records WHERE false)"
         )
-        at = f"{json_path(extract.records_path)}[*]" if extract.records_path else "$[*]"
         self.engine.run(
             "CREATE OR REPLACE TEMP TABLE fetched AS "
-            "SELECT row_number() OVER () AS _n, page, record::VARCHAR AS record, json_type(record) AS kind "
-            f"FROM (SELECT page, unnest(json_extract(body, {text(at)})) AS record FROM {source})"
+            "SELECT row_number() OVER () AS _n, page, record::VARCHAR AS record, "
+            "coalesce(json_type(record), 'NULL') AS kind "
+            f"FROM (SELECT page, unnest(records) AS record FROM {source})"
         )
         odd = self.engine.rows("SELECT page, kind FROM fetched WHERE kind <> 'OBJECT' LIMIT 1")
         if odd:

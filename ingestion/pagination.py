@@ -55,8 +55,11 @@ class PageFacts:
 class Walk:
     """The walk of a list that is one page; the other kinds derive from it."""
 
-    def __init__(self, paging: Pagination, params: Params, what: str, most: int | None = None) -> None:
+    def __init__(
+        self, paging: Pagination, params: Params, what: str, most: int | None = None, position: int | None = None
+    ) -> None:
         self._paging = paging
+        self._from = position
         self._params = params
         self._what = what
         self._left = most
@@ -69,7 +72,7 @@ class Walk:
         self.pages = 0
         self.rows = 0
         self.stopped = False
-        """The caller had enough before the list ended."""
+        """The caller wanted no more before the list ended."""
         self._ready.append(self._first())
 
     @property
@@ -99,12 +102,18 @@ class Walk:
         self._totals.add(page.total)
         if page.rows:
             self._note(ask, page)
-        self.stopped = self.stopped or page.enough
+        if page.enough:
+            self.stop()
         if self.stopped or page.missing or not (page.rows or page.next):
             self._ready.clear()
             return
         self._ready.extend(self._following(ask, page))
         self._refuse_too_many()
+
+    def stop(self) -> None:
+        """Ask for no more pages."""
+        self.stopped = True
+        self._ready.clear()
 
     def tolerates_missing(self, ask: Ask) -> bool:
         """Tell whether 404 for this page means the end of the list rather than a wrong path."""
@@ -145,7 +154,7 @@ class Walk:
         Rows that move up or down while paging are read twice or never; a moving total gives that away, and so do
         records seen twice.
         """
-        if self.stopped or self.cut_short:
+        if self.stopped or self.cut_short or self._from is not None:
             return f"{self.rows - self.distinct} records came twice" if self.rows != self.distinct else ""
         totals = self._totals - {None}
         if len(totals) > 1:
@@ -182,7 +191,7 @@ class NumberedWalk(Walk):
         return self.pages > 0 or ask.position > 1
 
     def _first(self) -> Ask:
-        return self._ask(self._start)
+        return self._ask(self._start if self._from is None else self._from)
 
     def _following(self, ask: Ask, page: PageFacts) -> list[Ask]:
         self._total = self._total if page.total is None else page.total
@@ -242,9 +251,11 @@ class FollowingWalk(Walk):
     A page may be empty and have a successor (Google's AIP-158); an empty page that names a known one is the end.
     """
 
-    def __init__(self, paging: Pagination, params: Params, what: str, most: int | None = None) -> None:
+    def __init__(
+        self, paging: Pagination, params: Params, what: str, most: int | None = None, position: int | None = None
+    ) -> None:
         self._seen: set[str] = set()
-        super().__init__(paging, params, what, most)
+        super().__init__(paging, params, what, most, position)
 
     def _first(self) -> Ask:
         return Ask("page 1", self._sized())
@@ -276,6 +287,9 @@ _KINDS: dict[str, type[Walk]] = {
 }
 
 
-def walk(paging: Pagination, params: Params, what: str, most: int | None = None) -> Walk:
-    """Start a walk of at most `most` pages; `what` names stream and list in errors."""
-    return _KINDS[paging.kind](paging, params, what, most)
+def walk(paging: Pagination, params: Params, what: str, most: int | None = None, position: int | None = None) -> Walk:
+    """Start a walk of at most `most` pages; `what` names stream and list in errors.
+
+    `position` is the page number or offset to begin at: a list of numbered pages need not be read from its start.
+    """
+    return _KINDS[paging.kind](paging, params, what, most, position)

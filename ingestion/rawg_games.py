@@ -23,7 +23,7 @@ from typing import Any
 
 from starberg.ingestion.crawl import ListSpec, PageSeen, Reading, Verdict
 from starberg.ingestion.json_pages import at
-from starberg.ingestion.rawg_lists import CHUNK_PAGES, MOST_ADDED_FIRST, GameLists
+from starberg.ingestion.rawg_lists import MOST_ADDED_FIRST, GameLists
 from starberg.ingestion.rawg_scope import FAR, IdSet, RawgOptions, Scope
 from starberg.ingestion.rest import check_within
 from starberg.ingestion.source import Cursor, Extract, Planned
@@ -173,12 +173,13 @@ class GamesReading(GameLists):
 
     def _undated(self, under_way: Pass) -> Iterator[Reading]:
         while page := under_way.undated_page:
-            reading, following = self._unfiltered(
-                "undated", page, UNDATED_FIRST, self._look_at_undated, most=CHUNK_PAGES
-            )
-            under_way.undated_page = following
-            under_way.fits = under_way.fits and not reading.walk.mismatch
-            yield reading
+            most = self._options.checkpoint_requests
+            for reading, following in self._unfiltered(
+                "undated", page, UNDATED_FIRST, self._look_at_undated, most=most
+            ):
+                under_way.undated_page = following
+                under_way.fits = under_way.fits and not reading.walk.mismatch
+                yield reading
 
     def _conclude(self, under_way: Pass) -> Iterator[Extract]:
         """Hand over what is left, then the ids seen; a stop between the two leaves the ids for the next run."""

@@ -23,10 +23,6 @@ from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.clock import Clock
 
 MOST_ADDED_FIRST = {"ordering": "-added"}
-CHUNK_PAGES = 50
-"""How many pages of a list without filter are read before its place is noted."""
-AT_ONCE = 3
-"""Pages of it asked at once: enough for its rate limit, and few are asked in vain past the end of what is wanted."""
 
 
 class GameLists(ABC):
@@ -67,17 +63,18 @@ class GameLists(ABC):
 
     def _unfiltered(
         self, label: str, page: int, params: Mapping[str, Any], inspect: Callable[[PageSeen], Verdict], **more: Any
-    ) -> tuple[Reading, int | None]:
-        """Read pages of the list without filter; return where to go on, None at its end.
+    ) -> Iterator[tuple[Reading, int | None]]:
+        """Read pages of the list without filter; yield them with where to go on, None at its end.
 
         The last page is read again next time: rows may have moved on to it meanwhile.
         """
-        spec = self._list(params, label, inspect, **more)
-        paging = spec.stream.pagination.model_copy(update={"start": page, "parallel": AT_ONCE})
+        position = page if page > 1 else None
+        spec = self._list(params, label, inspect, position=position, any_part=True, **more)
+        paging = spec.stream.pagination.model_copy(update={"parallel": self._parallel})
         spec = replace(spec, stream=spec.stream.model_copy(update={"pagination": paging}))
-        [reading] = self._crawl(spec)
-        ended = reading.walk.stopped or not reading.walk.cut_short
-        return reading, None if ended else page + max(1, reading.walk.pages - 1)
+        for reading in self._crawl(spec):
+            ended = not reading.failed and (reading.walk.stopped or not reading.walk.cut_short)
+            yield reading, None if ended else page + max(1, reading.walk.pages - 1)
 
     def _wanted(self, page: PageSeen) -> list[bool]:
         return [self._scope.holds(game, self._today) for game in page.records]
@@ -101,10 +98,11 @@ class FullShape(GameLists):
         left = self._options.detail_budget
         while self._page and left > 0:
             before = self._client.sent
-            most = min(CHUNK_PAGES, left)
-            reading, self._page = self._unfiltered("by added", self._page, MOST_ADDED_FIRST, self._look, most=most)
+            most = min(self._options.checkpoint_requests, left)
+            for reading, following in self._unfiltered("by added", self._page, MOST_ADDED_FIRST, self._look, most=most):
+                self._page = following
+                yield reading
             left -= self._client.sent - before
-            yield reading
 
     def _look(self, page: PageSeen) -> Verdict:
         return Verdict(self._wanted(page), enough=self._scope.is_past(page.records, self._options.min_added))

@@ -23,17 +23,16 @@ Cursor = Mapping[str, Any]
 class Extract:
     """What one extraction fetched: zero or more spool files of pages, and the cursor after them.
 
-    `spools` are files with one JSON envelope `{"page": <where it came from>, "body": <the server's JSON>}` a line,
-    the server's own text; an envelope may be as large as `largest_envelope` bytes. The records stand at `records_path`
-    inside `body` (dotted; empty: the body itself is the list). A record whose text is not valid Unicode is replaced by
-    `{"_unreadable": <its text, escaped>, <its key, if readable>}`. Of records with one key the last stands.
+    `spools` are files with one JSON envelope `{"page": <where it came from>, "records": [<record>, …]}` a line, each
+    record in the server's own text; an envelope may be as large as `largest_envelope` bytes. A record whose text is not
+    valid Unicode is replaced by `{"_unreadable": <its text, escaped>, <its key, if readable>}`. Of records with one key
+    the last stands.
     `whole` says that every live key of the stream was seen, so that absent keys are deletes.
     `keys_only` says that the records hold keys only (an id sweep): absent keys are deletes, present ones change
     nothing. `requests` and `bytes_read` are what this extract cost.
     """
 
     spools: tuple[Path, ...]
-    records_path: str
     cursor: Cursor
     observed_at: datetime
     """When its reading began (UTC), but for a few pages asked ahead."""

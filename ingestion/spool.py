@@ -32,14 +32,14 @@ class Spool:
     def add(self, page: str, body: JsonBody, keep: Sequence[bool] | None = None) -> None:
         """Write a page, or the records of it that `keep` wants, in the server's own words where they are readable."""
         if body.clean and (keep is None or all(keep)):
-            self._write(envelope(page, body))
+            self._write(envelope(page, body, self._records_path))
         elif records := readable_records(body, self._records_path, self._key_paths, keep):
-            self._write(envelope_of_records(page, self._records_path, records))
+            self._write(envelope_of_records(page, records))
 
     def add_keys(self, page: str, records: Sequence[Any]) -> None:
         """Write a page of nothing but keys."""
         bare = [self._key_of(record) for record in records]
-        self._write(envelope_of_records(page, self._records_path, [json.dumps(key) for key in bare]))
+        self._write(envelope_of_records(page, [json.dumps(key) for key in bare]))
 
     def close(self) -> None:
         """Finish the file; adding to it again is allowed."""

@@ -167,7 +167,6 @@ class TempLake:
         chain = self.chain(stream)
         extract = Extract(
             spools=(self._spool(records),) if records else (),
-            records_path="",
             cursor=cursor or {},
             observed_at=self.clock.now(),
             whole=whole,
@@ -180,7 +179,7 @@ class TempLake:
     def _spool(self, records: Sequence[Record]) -> Path:
         texts = [record if isinstance(record, str) else json.dumps(record) for record in records]
         path = self.folder / "spool.jsonl"
-        path.write_text(f'{{"page": "page 1", "body": [{", ".join(texts)}]}}\n')
+        path.write_text(f'{{"page": "page 1", "records": [{", ".join(texts)}]}}\n')
         return path
 
     # Building

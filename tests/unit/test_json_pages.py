@@ -40,13 +40,25 @@ def test_records_are_cut_out_as_they_stand(records: list[Any], path: str, indent
     assert all(one in text for one in cut)
 
 
-@given(JSON, st.sampled_from([None, 2]))
-def test_an_envelope_is_one_line_with_the_same_body(value: Any, indent: int | None) -> None:
-    body = read_json(json.dumps(value, indent=indent).encode("utf-8", "surrogatepass"))
+@given(st.lists(JSON, max_size=4), st.sampled_from(["", "items", "a.b"]), st.sampled_from([None, 2]))
+def test_an_envelope_is_one_line_with_the_same_records(records: list[Any], path: str, indent: int | None) -> None:
+    body = read_json(json.dumps(nest(path, records), indent=indent).encode("utf-8", "surrogatepass"))
     if body.clean:
-        line = envelope("items?page=1", body)
+        line = envelope("items?page=1", body, path)
         assert line.count(b"\n") == 1
-        assert json.loads(line) == {"page": "items?page=1", "body": value}
+        assert json.loads(line) == {"page": "items?page=1", "records": records}
+
+
+def test_of_lists_of_one_name_the_last_is_read_and_kept() -> None:
+    body = read_json(b'{"items": [1], "items": [2]}')
+    assert at(body.data, "items") == [2]
+    assert b"[2]" in envelope("p", body, "items")
+
+
+@pytest.mark.parametrize("odd", [b"1e400", b"12345678901234567890123456789", b"-0.0", b'"\\ud83d\\ude00"'])
+def test_odd_values_keep_their_spelling(odd: bytes) -> None:
+    assert odd in envelope("p", read_json(b"\xef\xbb\xbf[" + odd + b"]"), "")
+    assert odd in envelope("p", read_json(b'{"items": [' + odd + b"]}"), "items")
 
 
 @given(st.binary(max_size=60))
@@ -56,7 +68,7 @@ def test_any_bytes_are_json_or_malformed(data: bytes) -> None:
     except Malformed:
         return
     if body.clean:
-        envelope("p", body).decode()
+        envelope("p", body, "").decode()
 
 
 @given(st.binary(max_size=20))
@@ -66,14 +78,14 @@ def test_a_record_nobody_can_read_is_shown_escaped(junk: bytes) -> None:
     texts = readable_records(body, "items", ["id"])
     assert [json.loads(text)["id"] for text in texts] == [7, 8]
     assert ("_unreadable" in json.loads(texts[0])) == (not body.clean)
-    envelope_of_records("p", "items", texts).decode()
+    envelope_of_records("p", texts).decode()
 
 
 def test_unwanted_records_are_left_out() -> None:
     body = read_json(b'{"items": [{"id": 1.0}, {"id": 2}, {"id": 3}]}')
     kept = readable_records(body, "items", ["id"], [True, False, True])
     assert kept == ['{"id": 1.0}', '{"id": 3}']
-    assert json.loads(envelope_of_records("p", "a.items", kept))["body"] == {"a": {"items": [{"id": 1}, {"id": 3}]}}
+    assert json.loads(envelope_of_records("p", kept)) == {"page": "p", "records": [{"id": 1}, {"id": 3}]}
 
 
 def test_nested_keys_are_found_in_unreadable_records() -> None:

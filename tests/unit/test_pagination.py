@@ -207,3 +207,10 @@ def test_an_empty_page_may_have_a_successor_but_not_a_known_one() -> None:
 def test_a_kind_without_what_it_needs_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=f"pagination kind {kind} needs"):
         Pagination(kind=kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_list_can_be_read_from_a_position_on(kind: str) -> None:
+    walker = walk(paging(kind), {}, "items", position=3 if kind == "page" else 200)
+    assert len(run(walker, rows_server(450, 100))) == 3
+    assert (walker.rows, walker.mismatch) == (250, "")

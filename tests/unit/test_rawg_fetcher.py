@@ -98,7 +98,7 @@ class Lake:
 
 def records(extract: Extract) -> list[dict[str, Any]]:
     lines = [line for spool in extract.spools for line in spool.read_text().splitlines()]
-    return [record for line in lines for record in json.loads(line)["body"]["results"]]
+    return [record for line in lines for record in json.loads(line)["records"]]
 
 
 def in_scope(catalogue: Catalogue, first: str = FIRST, least: int = 10, last: str = "9") -> dict[int, Game]:
@@ -504,6 +504,32 @@ def test_the_full_shape_keeps_to_its_budget_and_goes_on(server: RawgServer, tmp_
         assert server.requests - sent <= 3
     assert runs > 2
     assert lake.live == in_scope(server.catalogue).keys()
+
+
+def test_pages_of_the_full_shape_before_one_that_fails_are_kept(server: RawgServer, tmp_path: Path) -> None:
+    lake = Lake(tmp_path, games(shape="full", checkpoint_requests=500))
+    server.misbehave("html", times=None, after=4)
+    with pytest.raises(SourceDataError):
+        lake.take(open_at(server, parallel=2))
+    kept = len(lake.records)
+    assert kept
+    assert lake.cursor
+    assert lake.cursor["page"] > 1
+    server.behave()
+    lake.take(open_at(server))
+    assert len(lake.records) > kept
+    assert lake.live == in_scope(server.catalogue).keys()
+
+
+def test_the_full_shape_goes_on_without_reading_anything_twice_or_past_the_end(
+    server: RawgServer, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path, games(shape="full", min_added=0, released_from="1900-01-01", checkpoint_requests=3))
+    extracts = lake.take(open_at(server))
+    assert not any(extract.notes for extract in extracts)
+    pages = [int(query["page"]) for query in asked(server, ordering="-added")]
+    assert sorted({*pages}) == list(range(1, 11))
+    assert len(pages) == 10 + 4  # each part begins with the last page of the one before
 
 
 def test_the_full_shape_rests_for_a_month(server: RawgServer, tmp_path: Path) -> None:

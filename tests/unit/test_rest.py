@@ -37,14 +37,11 @@ def rows(extracts: list[Extract]) -> list[dict[str, Any]]:
     for extract in extracts:
         for spool in extract.spools:
             lines = duckdb.sql(
-                f"SELECT body FROM read_json('{spool}', format = 'newline_delimited', "
-                f"columns = {{page: 'VARCHAR', body: 'JSON'}}, maximum_object_size = {2 * extract.largest_envelope})"
+                f"SELECT records FROM read_json('{spool}', format = 'newline_delimited', "
+                f"columns = {{page: 'VARCHAR', records: 'JSON'}}, maximum_object_size = {2 * extract.largest_envelope})"
             ).fetchall()
-            for (body,) in lines:
-                value = json.loads(body)
-                for name in filter(None, extract.records_path.split(".")):
-                    value = value[name]
-                found += value
+            for (records,) in lines:
+                found += json.loads(records)
     return found
 
 
