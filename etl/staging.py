@@ -32,11 +32,15 @@ class StagingStep:
     incremental: bool
 
     def observed(self) -> str:
-        """All records of the loads, typed: `_bad` names the column that could not be, `_raw` its text."""
+        """All records of the loads, typed: `_bad` names the column that could not be, `_raw` its text.
+
+        `record` is there for those that cannot be read only: they alone are shown, and texts are most of the bytes.
+        """
         keep = f"{LOAD}, _row, _op, _observed, _key, record"
         files = ", ".join(text(path) for path in self.files)
         source = f"(SELECT {keep} FROM read_parquet([{files}]))" if files else f"({_NO_RECORDS})"
-        return typed_records(source, self.columns, self.timezone, keep)
+        every = typed_records(source, self.columns, self.timezone, keep)
+        return f"SELECT * REPLACE (CASE WHEN _key IS NULL OR _bad IS NOT NULL THEN record END AS record) FROM ({every})"
 
     def quarantined(self) -> str:
         """The records that cannot be read, with the reason. Grain: one raw record."""
