@@ -20,12 +20,13 @@ from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
 from starberg.etl.compile import dependents_on, lookups, with_relations
-from starberg.etl.control import BuildState
+from starberg.etl.control import TABLES, BuildState
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import StagingBuild
+from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
@@ -89,6 +90,7 @@ class Build:
             self._result.tables.append(
                 TableResult(table.name, strategy, counts.inserted, counts.updated, counts.deleted, duration_ms)
             )
+        self._result.notes += self._left_over()
         return self._result
 
     def _table(self, table: Table, state: BuildState | None, loads: Mapping[str, int]) -> tuple[str, Counts]:
@@ -126,13 +128,11 @@ class Build:
         return strategy, counts
 
     def _fingerprint(self, table: Table) -> tuple[str, Mapping[str, str]]:
-        """Return the declaration's fingerprint, and the SQL of each column for saying what changed."""
+        """Return the declaration's fingerprint, and the text of each part of it for saying what changed."""
         parts = _parts(table)
-        basis: list[object] = [COMPILER_VERSION, dict(parts)]
         if table.kind == Kind.STAGING:
-            source, stream = self._warehouse.stream_of(table)
-            declared = stream.model_dump(include={"key", "columns", "undeclared", "records"}, mode="json")
-            basis += [declared, source.timezone]
+            parts |= _stream_parts(*self._warehouse.stream_of(table))
+        basis: list[object] = [COMPILER_VERSION, parts]
         if table.kind == Kind.DIMENSION:
             basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]
         body = json.dumps(basis, sort_keys=True, ensure_ascii=False)
@@ -146,10 +146,22 @@ class Build:
             for what, which in (("added", added), ("removed", gone), ("changed", changed))
             if which
         ]
-        what = f"{table.id} was edited ({'; '.join(said) or 'what it depends on'})"
+        if not said and table.kind == Kind.DIMENSION:
+            return  # What looks it up was edited or is new; that table says so itself.
+        what = f"{table.id} was edited ({'; '.join(said) or 'by another version of starberg'})"
         if self._options.stop_on_edit:
             raise DeclarationError(str(table.path), what, hint="Run without --no-rebuild to rebuild it.")
         self._result.notes.append(f"{what}: rebuilt")
+
+    def _left_over(self) -> list[str]:
+        """Return a note for each table whose file is gone."""
+        declared = {*self._warehouse.tables, *TABLES}
+        names = sorted(name.split(".", 1)[1] for name in self._writer.published)
+        return [
+            f"{self._warehouse.name}.{name} is declared nowhere any more: its rows stay as they are"
+            for name in names
+            if name not in declared and not name.startswith("quarantine_")
+        ]
 
     def _inputs(self, table: Table) -> dict[str, str]:
         """Return what a table reads, with where each stands now."""
@@ -199,6 +211,12 @@ class Build:
         if not self._attached:
             self._engine.attach(self._writer.published)
             self._attached = True
+
+
+def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:
+    columns = {f"{stream.name}.{name}": stream.column(name).model_dump_json() for name in stream.columns}
+    rest = stream.model_dump_json(include={"key", "undeclared", "records"})
+    return {**columns, f"stream {stream.name}": f"{rest} {source.timezone}"}
 
 
 def _parts(table: Table) -> dict[str, str]:

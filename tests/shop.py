@@ -180,11 +180,11 @@ class Shop:
             columns = [column.name for column in engine.columns(f"FROM {name}")]
             content[name] = [dict(zip(columns, row, strict=True)) for row in engine.rows(f"FROM {name}")]
         engine.close()
-        keys = {
-            f"{name.removeprefix('dim_')}_key": {row[f"{name.removeprefix('dim_')}_key"]: row for row in rows}
-            for name, rows in content.items()
-            if name.startswith("dim_")
-        }
+        keys = {}
+        for name, rows in content.items():
+            if name.startswith("dim_"):
+                own = next(column for column in rows[0] if column.endswith("_key"))
+                keys[own] = keys[f"{name.removeprefix('dim_')}_key"] = {row[own]: row for row in rows}
         left_out = {"_run_id", "_load_id"}
         return {
             name: sorted(
@@ -205,7 +205,11 @@ def _named(keys: Mapping[str, Mapping[int, Mapping[str, Any]]], column: str, val
     """Return the natural key and attributes a surrogate key stands for."""
     if column not in keys:
         return value
-    return {name: each for name, each in keys[column][value].items() if name not in {column, "_run_id", "_load_id"}}
+    return {
+        name: each
+        for name, each in keys[column][value].items()
+        if name not in {"_run_id", "_load_id"} and not name.endswith("_key")
+    }
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Queries see one state of the lake; what a check, guard or limit stops leaves main as it was.
+"""Queries see one state of the lake; what a check or guard stops leaves main as it was.
 
-Proven beside: what a query may not reach (tests/e2e/test_security.py), how rows look (tests/unit/test_output.py).
+Proven beside: limits of guard and quarantine (tests/unit/test_staging.py),
+what a query may not reach (tests/e2e/test_security.py), how rows look (tests/unit/test_output.py).
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened
 
 from starberg.utils.clock import Clock
-from starberg.utils.errors import CheckFailed, GuardStopped, UsageError
+from starberg.utils.errors import UsageError
 
 COUNT = "select count(*) from fact_sales"
 
@@ -37,18 +37,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def shop(published: Shop) -> Shop:
     """A shop after its first run."""
     return published.put_back()
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Iterator[Shop]:
-    """A shop of a hundred sales, without a run."""
-    with opened(tmp_path / "project") as shop:
-        shop.say(customers=CUSTOMERS, sales=sales(range(1, 101)))
-        yield shop
-
-
-def sales(numbers: range, **changed: Any) -> list[dict[str, Any]]:
-    return [{**SALES[0], "id": n, **changed} for n in numbers]
 
 
 def last_run(shop: Shop) -> str:
@@ -199,40 +187,19 @@ def test_a_warning_is_recorded_and_published(shop: Shop) -> None:
     assert shop.rows(recorded) == [(5,)]
 
 
-def test_the_guard_stops_above_a_fifth_until_it_is_allowed_once(large: Shop) -> None:
-    large.run()
-    before = large.tables()
-    large.say(sales=sales(range(1, 80)))
-    answer = large.product("run", NAME)
-    assert answer.code == 4
-    assert "would delete 21 of 100 rows" in answer.complaint
-    assert answer.complaint.endswith("run again with --allow-deletes stg_sales.")
-    assert large.tables() == before
-    result = large.run(allow_deletes=["stg_sales"])
-    assert [note for note in result.notes if "--allow-deletes" in note]
-    assert large.rows(COUNT) == [(79,)]
-    large.say(sales=sales(range(1, 41)))
-    with pytest.raises(GuardStopped):
-        large.run()
-
-
-def test_an_emptied_stream_stops_the_run_however_small(shop: Shop) -> None:
+def test_the_guard_stops_an_emptied_stream_until_it_is_allowed_once(shop: Shop) -> None:
+    before = shop.tables()
     shop.say(sales=[])
-    with pytest.raises(GuardStopped, match="5 of 5"):
-        shop.run()
+    answer = shop.product("run", NAME)
+    assert answer.code == 4
+    assert "would delete 5 of 5 rows" in answer.complaint
+    assert answer.complaint.endswith("run again with --allow-deletes stg_sales.")
+    assert shop.tables() == before
 
-
-def test_too_many_unreadable_records_stop_the_run_and_a_few_are_set_aside(large: Shop) -> None:
-    large.run()
-    before = large.tables()
-    large.say(sales=[*sales(range(1, 91)), *sales(range(91, 101), quantity="many")])
-    with pytest.raises(CheckFailed, match=r"10 of 10 records of stream sales .*quantity.*'many'"):
-        large.run()
-    assert large.tables() == before
-
-    staged = TABLES_OF_THE_SHOP["staging/stg_sales"]
-    large.table("staging/stg_sales", "/*\nquarantine: {share: 0.5, rows: 0}\n*/\n" + staged)
-    result = large.run()
-    assert [note for note in result.notes if "quarantine_sales" in note]
-    assert large.rows("select count(*) from quarantine_sales") == [(10,)]
-    assert large.rows(COUNT) == [(100,)]
+    result = shop.run(allow_deletes=["stg_sales"])
+    assert [note for note in result.notes if "--allow-deletes" in note]
+    assert shop.rows(COUNT) == [(0,)]
+    shop.say(sales=SALES)
+    shop.run()
+    shop.say(sales=[])
+    assert shop.product("run", NAME).code == 4
