@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
-from starberg.etl.compile import DELETED_AT, lookups
+from starberg.etl.compile import lookups
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.sql_body import parse_body
+from starberg.etl.sql_columns import Columns, key_columns
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -57,8 +59,8 @@ def run_check(engine: Engine, check: Check) -> CheckResult:
 def invariants(table: Table, warehouse: Warehouse) -> Iterator[Check]:
     """Return what must hold for a table of its kind."""
     if table.kind == Kind.STAGING:
-        return
-    if table.kind == Kind.DIMENSION:
+        yield _unique("natural_key_unique", table.id, _staging_key(table, warehouse))
+    elif table.kind == Kind.DIMENSION:
         yield from _dimension(table)
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
@@ -70,11 +72,6 @@ def invariants(table: Table, warehouse: Warehouse) -> Iterator[Check]:
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
 
 
-def staging_unique(table: Table, key: list[str]) -> Check:
-    """Return the check that a staging table has one row per natural key."""
-    return _unique("natural_key_unique", table.id, key)
-
-
 def own_checks(warehouse: Warehouse) -> list[Check]:
     """Return the warehouse's declared checks."""
     checks = []
@@ -82,6 +79,13 @@ def own_checks(warehouse: Warehouse) -> list[Check]:
         assert isinstance(table.header, CheckHeader)
         checks.append(Check(table.name, table.name, table.select, table.header.severity))
     return checks
+
+
+def _staging_key(table: Table, warehouse: Warehouse) -> list[str]:
+    """Return the staging table's columns that hold its stream's key."""
+    _, stream = warehouse.stream_of(table)
+    columns = Columns.of([*stream.columns, *stream.key], complete=False)
+    return key_columns(parse_body(table.select), stream.key, lambda _: columns)
 
 
 def _dimension(table: Table) -> Iterator[Check]:
@@ -145,8 +149,3 @@ def _weights(table: Table, header: BridgeHeader) -> Check:
         f"SELECT {listed}, sum(weight) AS weight FROM {quote(table.id)} GROUP BY {listed} "
         "HAVING count(weight) < count(*) OR abs(sum(weight) - 1) > 1e-9",
     )
-
-
-def live_keys_unique(table: Table, key: list[str]) -> Check:
-    """Return the check that a staging table's live rows have one row per key."""
-    return _unique("live_key_unique", table.id, key, where=f"{DELETED_AT} IS NULL")

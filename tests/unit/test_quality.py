@@ -10,9 +10,11 @@ import pytest
 from lake import TempLake, fresh_engine
 
 from starberg.etl.quality import Check, invariants, own_checks, run_check
+from starberg.utils.errors import CheckFailed
 from starberg.utils.sql import quote
 
 SOUND = {
+    "stg_sales": "VALUES (1, 10), (2, NULL)) t(sale_id, genre_id",
     "dim_genre": "VALUES (0, NULL, 'Unknown'), (1, 10, 'Action'), (2, 20, 'Puzzle')) t(genre_key, genre_id, name",
     "dim_date": "VALUES (0, NULL), (20260101, DATE '2026-01-01')) t(date_key, date",
     "fact_sales": "VALUES (1, 10, 1, DATE '2026-01-01', 20260101), (2, NULL, 0, NULL, 0), (3, 20, 2, NULL, 0)) "
@@ -76,6 +78,8 @@ def test_sound_tables_pass(lake: TempLake) -> None:
 
 
 VIOLATIONS: Sequence[tuple[str, str, str, set[str]]] = [
+    ("a staging key twice", "stg_sales", "+ 1, 20", {"natural_key_unique of stg_sales"}),
+    ("no staging key", "stg_sales", "+ NULL, 20", {"natural_key_unique of stg_sales"}),
     # I1: surrogate keys are unique and there
     ("I1 twice", "dim_genre", "+ 1, 30, 'Twin'", {"surrogate_key_unique of dim_genre"}),
     ("I1 null", "dim_genre", "+ NULL, 30, 'Lost'", {"surrogate_key_unique of dim_genre"}),
@@ -119,6 +123,18 @@ VIOLATIONS: Sequence[tuple[str, str, str, set[str]]] = [
 @pytest.mark.parametrize(("table", "change", "expected"), [v[1:] for v in VIOLATIONS], ids=[v[0] for v in VIOLATIONS])
 def test_a_seeded_violation_fires(lake: TempLake, table: str, change: str, expected: set[str]) -> None:
     assert fired(lake, **{table: but(table, change)}) == expected
+
+
+def test_a_key_whose_type_was_edited_may_name_one_row_twice(tmp_path: Path) -> None:
+    """Loads told '1' and '01' apart; as numbers they are one."""
+    lake = TempLake(tmp_path)
+    lake.declare("staging/stg_sales", "select id as sale_id, price from sales")
+    lake.stream("sales", {"id": "VARCHAR", "price": "INTEGER"})
+    lake.land("sales", [{"id": "1", "price": 1}, {"id": "01", "price": 2}])
+    lake.build()
+    lake.stream("sales", {"id": "BIGINT", "price": "INTEGER"})
+    with pytest.raises(CheckFailed, match=r"natural_key_unique of shop\.stg_sales"):
+        lake.build()
 
 
 def test_weights_may_differ_from_1_by_rounding(lake: TempLake) -> None:
