@@ -132,6 +132,7 @@ class Build:
         parts = _parts(table)
         if table.kind == Kind.STAGING:
             parts |= _stream_parts(*self._warehouse.stream_of(table))
+            parts["name of the quarantine"] = self._warehouse.quarantine_of(table)
         basis: list[object] = [COMPILER_VERSION, parts]
         if table.kind == Kind.DIMENSION:
             basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]

@@ -260,6 +260,16 @@ class Warehouse:
         source, stream = table.header.stream.split(".")
         return self.sources[source], self.sources[source].streams[stream]
 
+    def quarantine_of(self, table: Table) -> str:
+        """Return the table (`warehouse.name`) for a staging table's unreadable records: its stream's.
+
+        Streams of one name are told apart by their source.
+        """
+        assert isinstance(table.header, StagingHeader)
+        source, stream = table.header.stream.split(".")
+        shared = sum(stream in other.streams for other in self.sources.values()) > 1
+        return f"{self.name}.quarantine_{f'{source}_{stream}' if shared else stream}"
+
 
 class WarehouseFile(Declared):
     """`warehouse.yml`."""

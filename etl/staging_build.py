@@ -116,7 +116,7 @@ class StagingBuild:
     def _quarantine(self, step: StagingStep, stream: str) -> None:
         """Move unreadable records aside; CheckFailed if those an earlier run did not accept pass the table's limit."""
         assert isinstance(step.table.header, StagingHeader)
-        limit, name = step.table.header.quarantine, f"{self._warehouse.name}.quarantine_{stream}"
+        limit, name = step.table.header.quarantine, self._warehouse.quarantine_of(step.table)
         self._writer.temp("quarantined", step.quarantined())
         [(bad, total)] = self._engine.rows(
             "SELECT (SELECT count(*) FROM quarantined), (SELECT count(*) FROM observed WHERE _op = 'U')"
