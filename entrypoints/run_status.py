@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.results import Status
-from starberg.storage.lease import Lease, live
+from starberg.storage.lease import Lease, leases
 from starberg.utils.sql import quote
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ AND rows_inserted + rows_updated + rows_deleted > 0
 
 
 def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
-    """Return the runs, live ones first (status RUNNING, from leases), with the tables each changed. Times are UTC."""
+    """Return the runs with the tables each changed, first those known from leases. Times are UTC.
+
+    A lease is of a run at work (RUNNING), or of a dead one (FAILED) that the next run will write down.
+    """
     engine = lake.reader(warehouse, only=lambda state: {name for name in state.tables if _is_log(name)})
     try:
         state = lake.catalog.state().tables
@@ -52,12 +55,13 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
     finally:
         engine.close()
     known = {run["run_id"] for run in ended}
-    running = [
-        _running(lease)
-        for lease in live(lake.store, lake.clock)
+    now = lake.clock.now()
+    unended = [
+        _unended(lease, now)
+        for lease in leases(lake.store)
         if lease.run_id not in known and warehouse in (None, lease.warehouse)
     ]
-    return [*running, *sorted(ended, key=lambda run: run["run_id"], reverse=True)][:limit]
+    return [*unended, *sorted(ended, key=lambda run: run["run_id"], reverse=True)][:limit]
 
 
 def _is_log(name: str) -> bool:
@@ -82,6 +86,8 @@ def _run(row: tuple[Any, ...], changed: list[dict[str, Any]]) -> dict[str, Any]:
     return run | {"tables": sorted(changed, key=lambda table: str(table["table"]))}
 
 
-def _running(lease: Lease) -> dict[str, Any]:
-    run = dict.fromkeys(COLUMNS) | {"status": Status.RUNNING.value, "notes": [], "tables": []}
-    return run | {"run_id": lease.run_id, "warehouse": lease.warehouse, "started_at": lease.acquired_at}
+def _unended(lease: Lease, now: datetime) -> dict[str, Any]:
+    dead = lease.is_dead(now)
+    status, error = (Status.FAILED, lease.last_words) if dead else (Status.RUNNING, None)
+    told = {"run_id": lease.run_id, "warehouse": lease.warehouse, "started_at": lease.acquired_at}
+    return dict.fromkeys(COLUMNS) | told | {"status": status.value, "error": error, "notes": [], "tables": []}

@@ -29,7 +29,7 @@ from starberg.etl.row_delta import RowDelta
 from starberg.storage.branches import Branch, Catalog, gone
 from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.lake_file import claim
-from starberg.storage.lease import Lease, hold, is_held
+from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
@@ -96,12 +96,12 @@ class Pipeline:
         GuardStopped, and what the source raises; a spent quota is raised after what was fetched is published.
         """
         progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
-        with self._leased(progress.run_id, options.wait_s):
+        with self._leased(progress.run_id, options.wait_s) as held:
             try:
                 spent = self._ingest(progress, ingest) if ingest else None
                 status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
             except BaseException as error:
-                self._failed(progress, options.command, error)
+                held.unrecorded = self._failed(progress, options.command, error)
                 raise
         if spent:
             raise spent
@@ -264,9 +264,10 @@ class Pipeline:
             notes=json.dumps(progress.notes, ensure_ascii=False),
         )
 
-    def _failed(self, progress: _Progress, command: str, error: BaseException) -> None:
+    def _failed(self, progress: _Progress, command: str, error: BaseException) -> str:
         """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more.
 
+        Returns that error if it could not be recorded, so that the lease keeps it for the next run.
         A run that lost its lease was recorded by the one that took over, whose publish a row now would prevent.
         """
         kind = "" if isinstance(error, StarbergError) else type(error).__name__
@@ -276,6 +277,8 @@ class Pipeline:
                 self._publish_row(self._row(progress, command, Status.FAILED, message))
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
+            return message
+        return ""
 
     def _publish_row(self, row: RunRow) -> None:
         """Publish one row of etl_runs by itself, on a branch of its own, unless the run has published its own."""
@@ -298,25 +301,24 @@ class Pipeline:
         raise Conflict(f"etl_runs of {self._warehouse.name} changed at every try to record {row.run_id}")
 
     @contextmanager
-    def _leased(self, run_id: str, wait_s: float) -> Iterator[None]:
+    def _leased(self, run_id: str, wait_s: float) -> Iterator[Held]:
         """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published.
 
         LakeError if the lake is another catalog's.
         """
         claim(self._store, self._catalog, self._clock)
-        with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim):
+        with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim) as held:
             self._sweep()
-            yield
+            yield held
 
     def _reclaim(self, dead: Lease) -> None:
         if not any(self._catalog.published(run_id) for run_id in (dead.run_id, dead.run_id + _LOG)):
             now = self._clock.now()
             duration_ms = round((now - dead.acquired_at).total_seconds() * 1000)
-            message = f"the run ended without a word (process {dead.pid} on {dead.host})"
             started = RunRow(
                 dead.run_id, self._warehouse.name, "run", Status.FAILED, dead.acquired_at, now, duration_ms
             )
-            self._publish_row(replace(started, error_message=message))
+            self._publish_row(replace(started, error_message=dead.last_words))
         self._sweep(dead.run_id)
 
     def _sweep(self, dead: str = "") -> None:

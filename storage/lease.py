@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class Lease(BaseModel):
-    """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one."""
+    """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one.
+
+    `error` is why the run failed, if that could be written down nowhere else.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,12 +47,26 @@ class Lease(BaseModel):
     boot: str
     acquired_at: datetime
     expires_at: datetime
+    error: str = ""
+
+    @property
+    def last_words(self) -> str:
+        """Why a dead run ended, as far as anybody knows."""
+        return self.error or f"the run ended without a word (process {self.pid} on {self.host})"
 
     def is_dead(self, now: datetime) -> bool:
-        """Whether its run can be taken for dead: not renewed in time, or its process on this machine is gone."""
-        if now > self.expires_at:
+        """Whether its run can be taken for dead: it said so, was not renewed, or its process here is gone."""
+        if self.error or now > self.expires_at:
             return True
         return (self.host, self.boot) == (socket.gethostname(), _boot()) and not _runs(self.pid)
+
+
+@dataclass
+class Held:
+    """A lease that is held. With `unrecorded`, why its run failed, it is left for the next run to reclaim."""
+
+    lease: Lease
+    unrecorded: str = ""
 
 
 @contextmanager
@@ -61,7 +79,7 @@ def hold(
     wait_s: float,
     reclaim: Callable[[Lease], None],
     ttl: timedelta = TTL,
-) -> Iterator[Lease]:
+) -> Iterator[Held]:
     """Hold a warehouse's lease; another run's dead one is given to `reclaim` first, then taken over.
 
     Raises Busy, naming the holder, once `wait_s` is over, and what the store and `reclaim` raise.
@@ -74,18 +92,19 @@ def hold(
     stop = threading.Event()
     keeper = threading.Thread(target=_renew, args=(store, lease, clock, ttl, stop), daemon=True)
     keeper.start()
+    held = Held(lease)
     try:
-        yield lease
+        yield held
     finally:
         stop.set()
         keeper.join()
-        _release(store, lease)
+        _let_go(store, held)
 
 
-def live(store: ObjectStore, clock: Clock) -> list[Lease]:
-    """Return the leases of runs at work."""
+def leases(store: ObjectStore) -> list[Lease]:
+    """Return the leases of runs at work, and those that dead runs left."""
     found = [_read(store, item.key) for item in store.list("leases/")]
-    return [lease for lease in found if lease and not lease.is_dead(clock.now())]
+    return [lease for lease in found if lease]
 
 
 def is_held(store: ObjectStore, warehouse: str, run_id: str) -> bool:
@@ -134,10 +153,15 @@ def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop:
             _log.warning("the lease of %s was not renewed: %s", lease.warehouse, error)
 
 
-def _release(store: ObjectStore, lease: Lease) -> None:
-    """Let go; what is left behind is found dead, and must not turn a run that published into a failed one."""
+def _let_go(store: ObjectStore, held: Held) -> None:
+    """Release or leave; what is left behind is found dead, and must not turn a run that published into a failed one."""
+    lease = held.lease
     try:
-        if is_held(store, lease.warehouse, lease.run_id):
+        if not is_held(store, lease.warehouse, lease.run_id):
+            return
+        if held.unrecorded:
+            _put(store, lease.model_copy(update={"error": held.unrecorded}))
+        else:
             store.delete([_key(lease.warehouse)])
     except StarbergError as error:
         _log.warning("the lease of %s was not released: %s", lease.warehouse, error)

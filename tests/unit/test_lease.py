@@ -15,7 +15,7 @@ import pytest
 from servers import FakeClock
 
 from starberg.storage import lease as lease_module
-from starberg.storage.lease import TTL, Lease, hold, live
+from starberg.storage.lease import TTL, Held, Lease, hold, leases
 from starberg.storage.local_store import LocalStore
 from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock
@@ -38,6 +38,10 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+def live(store: ObjectStore, clock: Clock) -> list[Lease]:
+    return [lease for lease in leases(store) if not lease.is_dead(clock.now())]
+
+
 @contextmanager
 def held(
     store: ObjectStore,
@@ -47,8 +51,8 @@ def held(
     wait_s: float = 0,
     ttl: timedelta = TTL,
 ) -> Iterator[Lease]:
-    with hold(store, "games", run_id, clock, wait_s=wait_s, reclaim=reclaim, ttl=ttl) as lease:
-        yield lease
+    with hold(store, "games", run_id, clock, wait_s=wait_s, reclaim=reclaim, ttl=ttl) as found:
+        yield found.lease
 
 
 def left_by_a_dead_run(store: ObjectStore, clock: Clock, **changes: object) -> Lease:
@@ -188,6 +192,43 @@ def test_a_store_that_is_away_at_the_end_does_not_fail_the_run(
         monkeypatch.setattr(store, "get", away)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "lease of games was not released" in caplog.text
+
+
+def failed_unrecorded(store: ObjectStore, clock: Clock) -> None:
+    """Fail, as a run does that could not write its failure down."""
+    with hold(store, "games", "one", clock, wait_s=0, reclaim=nobody_is_dead) as own:
+        assert isinstance(own, Held)
+        own.unrecorded = "No space left"
+
+
+def test_a_run_that_failed_unrecorded_leaves_its_words_for_the_next_one_to_reclaim(
+    store: ObjectStore, clock: FakeClock
+) -> None:
+    failed_unrecorded(store, clock)
+    [left] = leases(store)
+    assert (left.last_words, left.is_dead(clock.now())) == ("No space left", True)
+    reclaimed: list[Lease] = []
+    with held(store, "two", clock, reclaimed.append):
+        assert reclaimed == [left]
+
+
+def test_without_room_even_for_its_words_a_lease_is_left_until_it_runs_out(
+    store: ObjectStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.put
+
+    def full(key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        if not if_absent:
+            raise Unreachable("No space left")
+        return put(key, data, if_absent=if_absent)
+
+    monkeypatch.setattr(store, "put", full)
+    failed_unrecorded(store, clock)
+    clock.sleep(TTL.total_seconds() + 1)
+    reclaimed: list[Lease] = []
+    with held(store, "two", clock, reclaimed.append, wait_s=1):
+        assert [lease.run_id for lease in reclaimed] == ["one"]
+    assert "ended without a word" in reclaimed[0].last_words
 
 
 def test_an_object_that_is_no_lease_is_named(store: ObjectStore, clock: FakeClock) -> None:
