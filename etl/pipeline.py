@@ -322,11 +322,17 @@ class Pipeline:
         self._sweep(dead.run_id)
 
     def _sweep(self, dead: str = "") -> None:
-        """Drop the branches that ended runs left: those of logs, of published runs and of a dead one."""
-        for branch in self._catalog.branches(self._warehouse.name):
-            is_log = _LOG in branch.run_id
-            if is_log or branch.run_id == dead or self._catalog.published(branch.run_id):
+        """Drop the branches that ended runs left: those of logs, of published runs and of a dead one.
+
+        A dead run's branch may be half made, and then names no warehouse.
+        """
+        for branch in self._catalog.branches(None if dead else self._warehouse.name):
+            of_dead = bool(dead) and branch.run_id.split(_LOG)[0] == dead
+            if of_dead or (branch.warehouse == self._warehouse.name and self._is_over(branch)):
                 self._catalog.drop_branch(branch)
+
+    def _is_over(self, branch: Branch) -> bool:
+        return _LOG in branch.run_id or self._catalog.published(branch.run_id) is not None
 
     @contextmanager
     def _stage(self, progress: _Progress, name: str) -> Iterator[None]:
