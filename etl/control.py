@@ -1,7 +1,7 @@
 """Control tables: a warehouse's runs, watermarks, build state and check results, published with its data.
 
 They are Iceberg tables of the warehouse like any other, so that state and data cannot drift apart. Logs are appended
-once per run; past `FOLD_FILES` files a log is rewritten to one.
+once per run and rewritten to one file at `FOLD_FILES`; the others are small and always one file, quick to read.
 
 | table | grain |
 |---|---|
@@ -94,6 +94,8 @@ _KEYS: Mapping[str, Sequence[str]] = {
 }
 TABLES = tuple(_COLUMNS)
 """Names of all control tables."""
+STATE = ("high_water_mark", "etl_tables")
+"""Those a run reads before it builds."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ControlTables:
         return {f"{row['source']}.{row['stream']}": row["load_seq"] for row in self._rows("high_water_mark")}
 
     def write(self, delta: RowDelta, table: str, rows: Sequence[Mapping[str, Any]]) -> Counts:
-        """Insert or update rows by the table's key; rows not named stay."""
+        """Insert or update rows by the table's key; rows not named stay. Logs only grow: a run writes its rows once."""
         if not rows:
             return Counts()
         columns = _COLUMNS[table]
@@ -163,8 +165,10 @@ class ControlTables:
         typed = f"from_json_strict({text(values)}, {text(json.dumps([columns]))})"
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE control_rows AS SELECT unnest({typed}, max_depth := 2)")
         key = list(_KEYS[table])
-        target = Target(f"{self._warehouse}.{table}", key, scope="control_rows", fold_files=FOLD_FILES)
-        counts = delta.apply(target, "control_rows")
+        is_log = "run_id" in key
+        fold_files = FOLD_FILES if is_log else 1
+        target = Target(f"{self._warehouse}.{table}", key, scope="control_rows", fold_files=fold_files)
+        counts = delta.append(target, "control_rows") if is_log else delta.apply(target, "control_rows")
         self._existing.add(table)
         return counts
 

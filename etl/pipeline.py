@@ -13,7 +13,7 @@ import logging
 import resource
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 from starberg.engines.base import Engine
 from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
-from starberg.etl.control import TABLES, ControlTables, RunRow, state_row
+from starberg.etl.control import STATE, TABLES, ControlTables, RunRow, state_row
 from starberg.etl.model import Warehouse
 from starberg.etl.quality import Check, CheckResult, invariants, own_checks, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
@@ -33,7 +33,7 @@ from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
-from starberg.utils.errors import CheckFailed, Conflict, QuotaSpent, StarbergError
+from starberg.utils.errors import CheckFailed, Conflict, LakeError, QuotaSpent, StarbergError
 
 log = logging.getLogger(__name__)
 
@@ -171,23 +171,29 @@ class Pipeline:
     def _session(self, run_id: str) -> Iterator[tuple[Branch, Engine, BranchTables]]:
         """Cut the run's branch and open an engine over it. A branch whose run failed goes, but for a failed check's."""
         branch = self._catalog.create_branch(run_id, self._warehouse.name)
-        pointers = {
-            name: location
-            for name, location in self._catalog.state(branch.name).tables.items()
-            if name.startswith(f"{self._warehouse.name}.")
-        }
-        engine = self._open_engine()
         try:
-            engine.confine([self._store.root, str(self._scratch)])
-            engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in TABLES})
-            yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
+            pointers = self._pointers(branch.name)
+            with closing(self._open_engine()) as engine:
+                engine.confine([self._store.root, str(self._scratch)])
+                engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in STATE})
+                yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
         except CheckFailed:
             raise
         except BaseException:
             self._tidy(branch)
             raise
-        finally:
-            engine.close()
+
+    def _pointers(self, branch: str = "main") -> dict[str, str]:
+        """Return where the warehouse's tables are on a branch; LakeError if that is another lake."""
+        tables = self._catalog.state(branch).tables
+        own = {name: location for name, location in tables.items() if name.startswith(f"{self._warehouse.name}.")}
+        elsewhere = next((place for place in own.values() if not place.startswith(f"{self._store.root}/")), "")
+        if elsewhere:
+            raise LakeError(
+                f"the catalog's tables of {self._warehouse.name} are not in the lake {self._store.root}: {elsewhere}",
+                hint="Set STARBERG_LAKE (or --home) to the lake they are in, or STARBERG_CATALOG to this lake's own.",
+            )
+        return own
 
     def _check(self, engine: Engine, moved: set[str]) -> list[CheckResult]:
         """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks."""
@@ -304,9 +310,10 @@ class Pipeline:
     def _leased(self, run_id: str, wait_s: float) -> Iterator[Held]:
         """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published.
 
-        LakeError if the lake is another catalog's.
+        LakeError if the lake is another catalog's, or the catalog's tables are in another lake.
         """
         claim(self._store, self._catalog, self._clock)
+        self._pointers()
         with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim) as held:
             self._sweep()
             yield held

@@ -90,6 +90,22 @@ class RowDelta:
             self._engine.attach({target.name: committed.location or ""})
         return counts
 
+    def append(self, target: Target, rows: str) -> Counts:
+        """Add the rows of a temporary table, none of whose keys the target has, without looking at those it has.
+
+        The engine goes on reading the target as it was. One with too many files is left to `apply`, which folds them.
+        """
+        before = self._tables.load(target.name)
+        if before is None or before.facts()["files"] >= target.fold_files > 0:
+            return self.apply(target, rows)
+        columns = self._engine.columns(f"SELECT *, {text('')} AS {RUN_COLUMN} FROM {rows}")
+        staged = self._tables.staged(target.name, columns, target.partition)
+        if staged.restarted:
+            return self.apply(target, rows)
+        added = self._write(staged, f"SELECT * EXCLUDE (_row) FROM {_as_stored(staged, rows)}")
+        self._tables.commit(staged, Change(added=added))
+        return Counts(inserted=sum(file.rows for file in added))
+
     def _find(self, old: str, rows: str, staged: IcebergTable, key: Sequence[str]) -> None:
         """Fill the temporary table `delta`: file and position of rows that leave, row number of rows that enter.
 
@@ -153,9 +169,8 @@ class RowDelta:
                 rewritten += [path] if gone < live else []
             else:
                 groups[file.spec_id, file.partition].append(path)
-        added = self._write(staged, f"SELECT * EXCLUDE (_row) FROM {rows} WHERE _row IN (SELECT _row FROM delta)")
-        if rewritten:
-            added += self._write(staged, self._staying(before, staged, rewritten), keep_run=True)
+        entering = f"SELECT * EXCLUDE (_row) FROM {rows} WHERE _row IN (SELECT _row FROM delta)"
+        added = self._write(staged, entering, self._staying(before, staged, rewritten) if rewritten else "")
         deletes = [DeleteFile(self._write_deletes(staged, paths), paths) for paths in groups.values()]
         return Change(added=added, deletes=deletes, removed={} if staged.restarted else removed)
 
@@ -178,9 +193,11 @@ class RowDelta:
             "NOT EXISTS (FROM delta WHERE _file = s.filename AND _pos = s.file_row_number)"
         )
 
-    def _write(self, table: IcebergTable, select: str, *, keep_run: bool = False) -> list[WrittenFile]:
-        if not keep_run:
-            select = f"SELECT *, {text(self._run_id)} AS {RUN_COLUMN} FROM ({select})"
+    def _write(self, table: IcebergTable, select: str, staying: str = "") -> list[WrittenFile]:
+        """Write rows as this run's, with those that stay as they are."""
+        select = f"SELECT *, {text(self._run_id)} AS {RUN_COLUMN} FROM ({select})"
+        if staying:
+            select = f"{select} UNION ALL BY NAME {staying}"
         files = self._engine.write(select, table.field_ids(), table.partition_by())
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(lambda file: self._store(table, file, "data"), files))

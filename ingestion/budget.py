@@ -8,6 +8,7 @@ the month's total is one listing.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Unlimited:
 
 @dataclass(frozen=True)
 class Block:
-    """A number of requests reserved by one run."""
+    """A number of requests reserved by one run; `number` (random) tells its blocks apart."""
 
     run: str
     number: int
@@ -55,7 +56,7 @@ class Block:
     @property
     def name(self) -> str:
         """Return the last part of the object's key."""
-        return f"{self.run}.{self.number:06d}.{self.requests}"
+        return f"{self.run}.{self.number:010d}.{self.requests}"
 
     @classmethod
     def parse(cls, key: str) -> Block:
@@ -113,11 +114,7 @@ class StoreLedger:
 
     def _take(self) -> Block:
         """Reserve before looking: of two runs at the edge both see both blocks, so the limit holds."""
-        before = self._blocks()
-        self._refuse_if_spent(before)
-        number = 1 + max((block.number for block in before if block.run == self._run_id), default=0)
-        while not self._put(mine := Block(self._run_id, number, self._block_size)):
-            number += 1
+        self._put(mine := Block(self._run_id, secrets.randbits(32), self._block_size))
         others = [block for block in self._blocks() if (block.run, block.number) != (mine.run, mine.number)]
         left = self._left(others)
         granted = mine if left is None else self._replace(mine, max(0, min(mine.requests, left)))

@@ -20,7 +20,9 @@ from starberg.utils.clock import Clock
 from starberg.utils.errors import SourceDataError
 from starberg.utils.sql import quote_name, text
 
-_INDEX_EVERY_LOADS = 16
+_MOST_LOADS_WITHOUT_INDEX = 16
+_BYTES_WORTH_A_LOAD = 512 * 1024
+"""Reading a load (its manifest and part: two requests) takes about as long as writing so much of an index."""
 _LEAST_OBJECT_BYTES = 16 * 1024 * 1024
 
 
@@ -44,7 +46,7 @@ class Landing:
         self._read_records(extract)
         columns = self._columns(previous)
         self._digest(columns)
-        self._known(previous)
+        checkpoint = self._known(previous)
         self._changes(extract)
         changed, deleted, unchanged, duplicates, unreadable, fetched = self._counts()
         looked = self.stream.every != "run"
@@ -52,7 +54,7 @@ class Landing:
             return None
         seq = previous.seq + 1 if previous else 1
         part = self._write(seq, f"part-{run_id}", _PART.format(seq=seq, at=text(_stamp(extract))))
-        index_seq, index = self._checkpoint(seq, previous, changed + deleted, run_id)
+        index_seq, index = self._checkpoint(seq, checkpoint, changed + deleted, run_id)
         notes = [*extract.notes, *self._notes(extract, unreadable)]
         manifest = Manifest(
             warehouse=self.chain.warehouse,
@@ -138,16 +140,21 @@ class Landing:
             f"QUALIFY _key IS NULL OR row_number() OVER (PARTITION BY _key ORDER BY {newest}_n DESC) = 1"
         )
 
-    def _known(self, previous: Manifest | None) -> None:
-        """Fill `known`: the chain's live keys with their digests, from the newest checkpoint and the loads after it."""
+    def _known(self, previous: Manifest | None) -> Manifest | None:
+        """Fill `known`: the chain's live keys with their digests, from the newest checkpoint and the loads after it.
+
+        Return the load with that checkpoint.
+        """
+        checkpoint = None
         select = "SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS _digest WHERE false"
         if previous:
-            checkpoint = self.chain.load(previous.index_seq).index if previous.index_seq else None
-            base = [checkpoint] if checkpoint else []
-            loads = [load for load in self.chain.loads(previous.index_seq) if load.seq <= previous.seq]
-            parts = [part for load in loads for part in load.parts]
+            loads = [self.chain.load(seq) for seq in range(max(1, previous.index_seq), previous.seq)] + [previous]
+            checkpoint = next((load for load in loads if load.seq == previous.index_seq), None)
+            base = [checkpoint.index] if checkpoint and checkpoint.index else []
+            parts = [part for load in loads if load.seq > previous.index_seq for part in load.parts]
             select = _KNOWN.format(base=self._local(base, _NO_INDEX), parts=self._local(parts, _NO_PARTS))
         self.engine.run(f"CREATE OR REPLACE TEMP TABLE known AS {select}")
+        return checkpoint
 
     def _local(self, parts: Sequence[Part], nothing: str) -> str:
         files = ", ".join(text(str(self.chain.fetch(part, self.scratch))) for part in parts)
@@ -182,11 +189,14 @@ class Landing:
         files = self.engine.write(select, {})
         return [self.chain.put_part(seq, f"{name}-{number}", file.path, file.rows) for number, file in enumerate(files)]
 
-    def _checkpoint(self, seq: int, previous: Manifest | None, rows: int, run_id: str) -> tuple[int, list[Part]]:
+    def _checkpoint(self, seq: int, last: Manifest | None, rows: int, run_id: str) -> tuple[int, list[Part]]:
         """Write a checkpoint of the key index when reading the loads since the last one would cost more."""
-        last = previous.index_seq if previous else 0
-        if not rows or (last and seq - last < _INDEX_EVERY_LOADS):
-            return last, []
+        if last and last.index:
+            loads_worth = min(last.index.bytes // _BYTES_WORTH_A_LOAD, _MOST_LOADS_WITHOUT_INDEX)
+            if not rows or seq - last.seq < loads_worth:
+                return last.seq, []
+        elif not rows:
+            return 0, []
         return seq, self._write(seq, f"index-{run_id}", _INDEX)
 
     def _notes(self, extract: Extract, unreadable: int) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.manifest import ManifestContent
+from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.serializers import FromInputFile, ToOutputFile
@@ -143,6 +143,7 @@ class BranchTables:
         self._branch = branch
         self._io = StoreIO(store)
         self._loaded: dict[str, IcebergTable] = {}
+        self._read: dict[str, list[ManifestEntry]] = {}
 
     def load(self, name: str) -> IcebergTable | None:
         """Return the branch's table, or None if it has none of that name."""
@@ -176,16 +177,19 @@ class BranchTables:
         """Return the table's data files by location."""
         snapshot = table.metadata.current_snapshot()
         manifests = snapshot.manifests(self._io) if snapshot else []
-        entries = [
-            entry.data_file
-            for manifest in manifests
-            if manifest.content == ManifestContent.DATA
-            for entry in manifest.fetch_manifest_entry(self._io)
-        ]
+        data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
+        files = [entry.data_file for manifest in data for entry in self._entries(manifest)]
         return {
             file.file_path: LiveFile(file.record_count, file.file_size_in_bytes, file.spec_id, _values(file.partition))
-            for file in entries
+            for file in files
         }
+
+    def _entries(self, manifest: ManifestFile) -> list[ManifestEntry]:
+        """Return a manifest's live entries; each is read once."""
+        path = manifest.manifest_path
+        if path not in self._read:
+            self._read[path] = manifest.fetch_manifest_entry(self._io)
+        return self._read[path]
 
     def put_file(self, table: IcebergTable, path: Path, kind: str) -> str:
         """Move a local Parquet file into the table's folder; return its location."""
@@ -199,7 +203,7 @@ class BranchTables:
         start = base.metadata if base and not table.restarted else table.metadata
         updates: list[TableUpdate] = list(_schema_updates(start, table.metadata))
         if change or base is None or table.restarted:
-            writer = SnapshotWriter(table.metadata, self._io)
+            writer = SnapshotWriter(table.metadata, self._io, self._entries)
             updates += writer.write(
                 added=change.added,
                 deletes=[(d.file, d.data_files) for d in change.deletes],

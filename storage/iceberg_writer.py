@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -60,8 +60,13 @@ from starberg.storage.columns import FILE_PATH_ID, WrittenFile
 
 _BOUND_CHARS = 16
 _FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-[^(]*$")  # not 12023-…, infinity, 0044-… (BC)
-_MERGE_MANIFESTS_AT = 32
-"""Manifests of one content are folded into one when a commit would leave more, so that planning stays cheap."""
+_SMALL_MANIFEST_FILES = 100
+"""A manifest with fewer live files is written anew with those a commit adds, rather than one beside it."""
+
+_Group = tuple[ManifestContent, int]
+"""What a manifest holds files of: a content, and a partition spec by its id."""
+Entries = Callable[[ManifestFile], list[ManifestEntry]]
+"""Reads the live entries of a manifest."""
 
 
 class _DeleteManifestWriter(ManifestWriterV2):
@@ -74,11 +79,16 @@ class _DeleteManifestWriter(ManifestWriterV2):
 
 
 class SnapshotWriter:
-    """Writes the manifests of one new snapshot on top of a table's current one."""
+    """Writes the manifests of one new snapshot on top of a table's current one.
 
-    def __init__(self, metadata: TableMetadata, io: FileIO) -> None:
+    Manifests are read only where a file of theirs may leave or be pointed at by deletes: rows that are only added cost
+    the same however many files a table has.
+    """
+
+    def __init__(self, metadata: TableMetadata, io: FileIO, entries: Entries) -> None:
         self._metadata = metadata
         self._io = io
+        self._entries = entries
         self._commit_id = uuid.uuid4()
         self._snapshot_id = metadata.new_snapshot_id()
         self._manifests = 0
@@ -96,81 +106,69 @@ class SnapshotWriter:
         `removed` are data files that leave, with their rows already deleted by position.
         """
         parent = self._metadata.current_snapshot()
-        live = self._live_manifests(parent)
-        entries = {e.data_file.file_path: e for m, es in live for e in es if m.content == ManifestContent.DATA}
-        new_data = [_data_file(file, self._metadata) for file in added]
-        new_deletes = [self._delete_file(file, entries[paths[0]].data_file) for file, paths in deletes]
-        gone = [entries[path].data_file for path in removed]
-        manifests = self._kept(live, set(removed)) + self._added(new_data, new_deletes) + self._left(entries, removed)
-        summary = self._summary(parent, [*new_data, *new_deletes], gone, sum(removed.values()))
+        live = [m for m in (parent.manifests(self._io) if parent else []) if _live_files(m)]
+        data = [m for m in live if m.content == ManifestContent.DATA]
+        files = (
+            {e.data_file.file_path: e.data_file for m in data for e in self._entries(m)} if deletes or removed else {}
+        )
+        new = [_data_file(file, self._metadata) for file in added]
+        new += [self._delete_file(file, files[paths[0]]) for file, paths in deletes]
+        # Without data files no delete file has anything to delete.
+        before = data if removed and files.keys() <= removed.keys() else live
+        manifests = self._manifests_of(before, new, removed.keys())
+        summary = self._summary(parent, new, [files[path] for path in removed], sum(removed.values()))
         return self._snapshot(parent, manifests, summary)
 
-    def _live_manifests(self, parent: Snapshot | None) -> list[tuple[ManifestFile, list[ManifestEntry]]]:
-        manifests = parent.manifests(self._io) if parent else []
-        pairs = [(manifest, manifest.fetch_manifest_entry(self._io)) for manifest in manifests]
-        return [(manifest, entries) for manifest, entries in pairs if entries]
+    def _manifests_of(
+        self, before: Sequence[ManifestFile], new: Sequence[DataFile], removed: Set[str]
+    ) -> list[ManifestFile]:
+        """Return the snapshot's manifests: at most one new one per content and spec, the others as they are.
 
-    def _kept(self, live: Sequence[tuple[ManifestFile, list[ManifestEntry]]], removed: set[str]) -> list[ManifestFile]:
-        """Return manifests for the files that stay: as they are, without the removed, or folded into one."""
-        data_paths = {e.data_file.file_path for m, es in live for e in es if m.content == ManifestContent.DATA}
-        if data_paths <= removed:
-            return []  # No data file is left, so no delete file has anything to delete.
-        groups: dict[tuple[ManifestContent, int], list[tuple[ManifestFile, list[ManifestEntry]]]] = defaultdict(list)
-        for manifest, entries in live:
-            groups[manifest.content, manifest.partition_spec_id].append((manifest, entries))
-        kept: list[ManifestFile] = []
-        for (content, spec_id), pairs in groups.items():
-            fold = len(pairs) >= _MERGE_MANIFESTS_AT
-            rewrite: list[ManifestEntry] = []
-            for manifest, entries in pairs:
-                stay = [entry for entry in entries if entry.data_file.file_path not in removed]
-                if fold or len(stay) < len(entries):
-                    rewrite += stay
+        New files join the smallest manifest if it is small: planning stays cheap however many commits there are.
+        """
+        groups: dict[_Group, tuple[list[ManifestFile], list[DataFile]]] = defaultdict(lambda: ([], []))
+        for manifest in before:
+            groups[manifest.content, manifest.partition_spec_id][0].append(manifest)
+        for file in new:
+            groups[_content(file), file.spec_id][1].append(file)
+        result: list[ManifestFile] = []
+        for group, (manifests, files) in groups.items():
+            smallest = min(manifests, key=_live_files, default=None) if files else None
+            joined = smallest if smallest and _live_files(smallest) < _SMALL_MANIFEST_FILES else None
+            stay: list[ManifestEntry] = []
+            gone: list[ManifestEntry] = []
+            for manifest in manifests:
+                look = manifest is joined or (removed and group[0] == ManifestContent.DATA)
+                entries = self._entries(manifest) if look else []
+                leaving = [entry for entry in entries if entry.data_file.file_path in removed]
+                if leaving or manifest is joined:
+                    gone += leaving
+                    stay += [entry for entry in entries if entry.data_file.file_path not in removed]
                 else:
-                    kept.append(manifest)
-            if rewrite:
-                kept.append(self._manifest(content, spec_id, rewrite, ManifestEntryStatus.EXISTING))
-        return kept
-
-    def _added(self, data: Sequence[DataFile], deletes: Sequence[DataFile]) -> list[ManifestFile]:
-        groups: dict[tuple[ManifestContent, int], list[DataFile]] = defaultdict(list)
-        for file in [*data, *deletes]:
-            is_data = file.content == DataFileContent.DATA
-            groups[ManifestContent.DATA if is_data else ManifestContent.DELETES, file.spec_id].append(file)
-        return [
-            self._manifest(content, spec_id, [_entry(file) for file in files], ManifestEntryStatus.ADDED)
-            for (content, spec_id), files in groups.items()
-        ]
-
-    def _left(self, entries: Mapping[str, ManifestEntry], removed: Iterable[str]) -> list[ManifestFile]:
-        groups: dict[int, list[ManifestEntry]] = defaultdict(list)
-        for path in removed:
-            groups[entries[path].data_file.spec_id].append(entries[path])
-        return [
-            self._manifest(ManifestContent.DATA, spec_id, gone, ManifestEntryStatus.DELETED)
-            for spec_id, gone in groups.items()
-        ]
+                    result.append(manifest)
+            if stay or gone or files:
+                result.append(self._manifest(group, stay, gone, files))
+        return result
 
     def _manifest(
-        self, content: ManifestContent, spec_id: int, entries: Iterable[ManifestEntry], status: ManifestEntryStatus
+        self,
+        group: _Group,
+        stay: Sequence[ManifestEntry],
+        gone: Sequence[ManifestEntry],
+        new: Sequence[DataFile],
     ) -> ManifestFile:
+        content, spec_id = group
         kind = _DeleteManifestWriter if content == ManifestContent.DELETES else ManifestWriterV2
         output = self._io.new_output(self._path(f"{self._commit_id}-m{self._manifests}.avro"))
         self._manifests += 1
-        fresh = status != ManifestEntryStatus.EXISTING
-        with kind(
-            self._metadata.specs()[spec_id], self._metadata.schema(), output, self._snapshot_id, "null"
-        ) as writer:
-            for entry in entries:
-                writer.add_entry(
-                    ManifestEntry.from_args(
-                        status=status,
-                        snapshot_id=self._snapshot_id if fresh else entry.snapshot_id,
-                        sequence_number=entry.sequence_number,
-                        file_sequence_number=entry.file_sequence_number,
-                        data_file=entry.data_file,
-                    )
-                )
+        spec, schema = self._metadata.specs()[spec_id], self._metadata.schema()
+        with kind(spec, schema, output, self._snapshot_id, "null") as writer:
+            for entry in stay:
+                writer.add_entry(_entry(ManifestEntryStatus.EXISTING, entry.snapshot_id, entry.data_file, entry))
+            for entry in gone:
+                writer.add_entry(_entry(ManifestEntryStatus.DELETED, self._snapshot_id, entry.data_file, entry))
+            for file in new:
+                writer.add_entry(_entry(ManifestEntryStatus.ADDED, self._snapshot_id, file))
         return writer.to_manifest_file()
 
     def _delete_file(self, file: WrittenFile, target: DataFile) -> DataFile:
@@ -234,8 +232,25 @@ class SnapshotWriter:
         return f"{self._metadata.location}/metadata/{name}"
 
 
-def _entry(file: DataFile) -> ManifestEntry:
-    return ManifestEntry.from_args(sequence_number=None, file_sequence_number=None, data_file=file)
+def _live_files(manifest: ManifestFile) -> int:
+    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
+
+
+def _content(file: DataFile) -> ManifestContent:
+    return ManifestContent.DATA if file.content == DataFileContent.DATA else ManifestContent.DELETES
+
+
+def _entry(
+    status: ManifestEntryStatus, snapshot_id: int | None, file: DataFile, before: ManifestEntry | None = None
+) -> ManifestEntry:
+    """Return an entry; a new one has no sequence number, as it takes that of its snapshot."""
+    return ManifestEntry.from_args(
+        status=status,
+        snapshot_id=snapshot_id,
+        sequence_number=before.sequence_number if before else None,
+        file_sequence_number=before.file_sequence_number if before else None,
+        data_file=file,
+    )
 
 
 def _data_file(file: WrittenFile, metadata: TableMetadata) -> DataFile:

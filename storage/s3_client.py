@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-_PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 _THREADS_PER_UPLOAD = 4
 _CONNECTIONS = 32  # several uploads at once
 
@@ -76,7 +76,7 @@ class S3Connection:
         from boto3.s3.transfer import TransferConfig
 
         parts = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_THREADS_PER_UPLOAD
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=_THREADS_PER_UPLOAD
         )
         try:
             self._open()[1].upload_file(str(path), bucket, name, {"ChecksumCRC32": crc32}, Config=parts)

@@ -7,6 +7,7 @@ write whose answer was lost.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,7 @@ from starberg.storage.object_store import (
     is_key,
     key_below,
 )
-from starberg.storage.s3_client import Patience, S3Connection, S3Keys
+from starberg.storage.s3_client import PART_BYTES, Patience, S3Connection, S3Keys
 from starberg.utils.errors import TransientError, Unreachable, UsageError
 
 if TYPE_CHECKING:
@@ -114,9 +115,12 @@ class S3Store:
         size = size_of_file(path)
         with disk_errors("upload", path), self._asking("upload", key) as s3:
             crc32 = base64.b64encode(crc32_of_file(path).to_bytes(4, "big")).decode()
-            with suppress(s3.exceptions.NoSuchUpload):  # perhaps complete, its answer lost, asked again: compare
-                self._connection.upload(path, self._bucket, self._name(key), crc32)
-            self._check_arrived(key, size, crc32)
+            proven = size <= PART_BYTES and self._put_whole(s3, key, path.read_bytes(), crc32)
+            if size > PART_BYTES:
+                with suppress(s3.exceptions.NoSuchUpload):  # perhaps complete, its answer lost, asked again: compare
+                    self._connection.upload(path, self._bucket, self._name(key), crc32)
+            if not proven:
+                self._check_arrived(key, size, crc32)
             path.unlink()
         self.counters.add(written=size)
 
@@ -223,6 +227,11 @@ class S3Store:
         if head is None:
             raise TransientError(f"another writer of {self.uri(key)} came between, and no object is there yet")
         return head["Metadata"].get(_WRITER) == writer
+
+    def _put_whole(self, s3: S3Client, key: str, data: bytes, crc32: str) -> bool:
+        """Write a file in one request; tell whether its answer proves what arrived (an ETag need not be an MD5)."""
+        answer = s3.put_object(Bucket=self._bucket, Key=self._name(key), Body=data, ChecksumCRC32=crc32)
+        return answer["ETag"].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     def _check_arrived(self, key: str, size: int, crc32: str) -> None:
         """Compare size and CRC-32 with the server's; old servers tell none, or one of the parts (with a dash)."""

@@ -39,7 +39,18 @@ def test_numbers_and_times_come_back_to_the_last_digit(lake: TempLake) -> None:
 
 
 def test_a_row_of_the_same_key_is_replaced_and_others_stay(lake: TempLake) -> None:
-    write(lake, "data_quality_results", RESULT, {**RESULT, "check_name": "grain"})
-    write(lake, "data_quality_results", {**RESULT, "status": "passed"})
-    rows = lake.rows("select check_name, status from data_quality_results order by 1")
-    assert rows == [("grain", "failed"), ("unique", "passed")]
+    state = {"columns": "{}", "inputs": "{}", "key_mark": 1}
+    write(
+        lake, "etl_tables", *({"table_name": name, "fingerprint": "old", **state} for name in ("dim_user", "stg_user"))
+    )
+    write(lake, "etl_tables", {"table_name": "dim_user", "fingerprint": "new", **state})
+    rows = lake.rows("select table_name, fingerprint from etl_tables order by 1")
+    assert rows == [("dim_user", "new"), ("stg_user", "old")]
+
+
+def test_a_log_is_folded_when_it_has_many_files(lake: TempLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starberg.etl.control.FOLD_FILES", 3)
+    for number in range(8):
+        write(lake, "data_quality_results", {**RESULT, "run_id": f"r{number}"})
+        assert lake.rows("select count(*) from data_quality_results") == [(number + 1,)]
+        assert lake.table("data_quality_results").facts()["files"] <= 3

@@ -209,7 +209,20 @@ def test_a_sweep_that_meets_an_unreadable_key_concludes_nothing(lake: TempLake) 
     assert lake.land("games", [{"id": 1}, {"id": None}], whole=True, keys_only=True) is None
 
 
-def test_the_key_index_is_written_again_after_sixteen_loads(lake: TempLake) -> None:
+@pytest.fixture
+def large_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that is worth many loads."""
+    monkeypatch.setattr("starberg.ingestion.landing._BYTES_WORTH_A_LOAD", 1)
+
+
+def test_a_small_key_index_is_written_with_every_load_that_changes_something(lake: TempLake) -> None:
+    loads = [lake.land("games", [{"id": min(n, 3)}], cursor={"n": n}) for n in range(5)]
+    assert [load.seq for load in loads if load and load.index] == [1, 2, 3, 4]
+    assert [load.index_seq for load in loads if load] == [1, 2, 3, 4, 4]
+
+
+@pytest.mark.usefixtures("large_index")
+def test_a_large_key_index_is_written_again_after_sixteen_loads(lake: TempLake) -> None:
     loads = [lake.land("games", [game(n)], cursor={"n": n}) for n in range(20)]
     assert [load.seq for load in loads if load and load.index] == [1, 17]
     assert [load.index_seq for load in loads if load] == [1] * 16 + [17] * 4
@@ -217,6 +230,7 @@ def test_the_key_index_is_written_again_after_sixteen_loads(lake: TempLake) -> N
     assert counts(lake.land("games", [game(0)], whole=True)) == {"deleted": 19, "unchanged": 1}
 
 
+@pytest.mark.usefixtures("large_index")
 def test_a_damaged_index_or_part_stops_the_landing_by_name(lake: TempLake) -> None:
     first = lake.land("games", [game(1)])
     second = lake.land("games", [game(2)])
