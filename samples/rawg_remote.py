@@ -151,7 +151,10 @@ def spawn(
     }
     command = [sys.executable, "-m", "starberg.samples.rawg_server", "--until-eof"]
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    # A session of its own: a Ctrl-C meant for the process that started it would end it before its clients.
+    process = subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     if not url:

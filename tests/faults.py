@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -23,12 +24,38 @@ from starberg.storage.object_store import ObjectStore
 
 STORE_EFFECTS = ("put", "put_file", "delete", "abort_stale_uploads")
 CATALOG_EFFECTS = ("create_branch", "move", "publish", "drop_branch", "tag", "drop_tag")
+SERVER_EFFECTS = ("send",)
 PATIENCE_S = 300.0
+NAMES = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}-\d{6}-[0-9a-f]{6}|snap-\d+|[0-9a-f]{64}"  # UUID, run, hash
+)
+"""What two runs that do the same call differently."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-# Processes are forked from one that has imported all and opened nothing.
+# Processes are forked from one that has imported all and opened nothing: one version of the code for a whole test, and
+# no imports to wait for.
 _PROCESSES.set_forkserver_preload(
-    ["__main__", "duckdb", "places", "starberg.entrypoints.cli", "starberg.etl.pipeline", "starberg.ingestion.rest"]
+    [
+        "__main__",
+        "asyncio.runners",
+        "duckdb",
+        "pandas",
+        "places",
+        "pyarrow.dataset",
+        "pyiceberg.io.pyarrow",
+        "sqlalchemy.dialects.sqlite",
+        "sqlglot.dialects.duckdb",
+        "starberg.entrypoints.cli",
+        "starberg.entrypoints.query",
+        "starberg.entrypoints.run_status",
+        "starberg.etl.pipeline",
+        "starberg.ingestion.ingest_pipeline",
+        "starberg.ingestion.landing",
+        "starberg.ingestion.rest",
+        "starberg.storage.nessie_catalog",
+        "starberg.storage.s3_store",
+        "starberg.storage.sql_catalog",
+    ]
 )
 
 
@@ -76,7 +103,9 @@ class Steps:
         self._number = 0
 
     def wrap(self, store: ObjectStore, catalog: Catalog) -> tuple[Any, Any]:
-        """Return store and catalog with their effects told."""
+        """Return store and catalog with their effects told, and what a catalog asks its server to change."""
+        if hasattr(catalog, "_service"):
+            catalog._service = _Watched(catalog._service, SERVER_EFFECTS, self)
         return _Watched(store, STORE_EFFECTS, self), _Watched(catalog, CATALOG_EFFECTS, self)
 
     def tell(self, when: str, effect: str, arguments: Sequence[Any]) -> None:

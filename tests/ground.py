@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crash import Known, publish
-from faults import run_task
+from faults import NAMES, run_task
 from places import Place, declare_games
 
 from starberg.samples.rawg_remote import RemoteServer, spawn
-
-NAMES = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}-\d{6}-[0-9a-f]{6}|snap-\d+")
-"""What two runs that do the same call differently."""
 
 
 @dataclass
@@ -44,13 +40,17 @@ class Ground:
         shutil.copytree(self.base / name, self.base / "home", copy_function=_link)
 
     def wreck(self) -> str:
-        """Describe what is left, names that differ from run to run left out."""
+        """Describe all that a dead process left: the objects and the catalog's rows.
+
+        An object is described by its name: it appears whole, and what a name holds does not change. Names that differ
+        from run to run are left out, and so is where the lake lies.
+        """
         home = self.base / "home"
         left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
         with sqlite3.connect(home / "catalog.db") as catalog:
             rows = [line for line in catalog.iterdump() if line.startswith("INSERT")]
         catalog.close()
-        return "\n".join(sorted(NAMES.sub("*", line) for line in left + rows))
+        return "\n".join(sorted(NAMES.sub("*", line.replace(str(self.base), "")) for line in left + rows))
 
     def lost(self) -> set[str]:
         """Return the kept lake's files that are gone or are not the same files any more."""

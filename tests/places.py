@@ -145,6 +145,11 @@ def files(lake: Lake) -> dict[str, int]:
     return {found.key: found.size for found in lake.store.list("")}
 
 
+def is_control(table: str) -> bool:
+    """Tell whether a table (`warehouse.table`) is a control table, which every run writes."""
+    return table.partition(".")[2] in TABLES
+
+
 def is_bookkeeping(key: str, warehouse: str) -> bool:
     """Tell whether an object is of a control table or the request budget, which every run writes."""
     return key.startswith(("requests/", *(f"tables/{warehouse}/{name}/" for name in TABLES)))

@@ -19,7 +19,8 @@ class FaultProxy(ThreadingHTTPServer):
 
     Faults: `refuse` (with a status and an S3 error code), `answer` (a made-up 200 body), `hang`, `cut request` (the
     connection breaks in the middle of the body), `drop answer` (the server did it, the client never hears),
-    `cut answer` (half the body), `flip answer` (one byte changed), `halve request` (the server gets half the body).
+    `refuse afterwards` (the server did it, the client hears it refused), `cut answer` (half the body), `flip answer`
+    (one byte changed), `halve request` (the server gets half the body).
     """
 
     daemon_threads = True
@@ -92,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, answer = self._forward(body[: length // 2] if fault == "halve request" else body)
         if fault == "drop answer":
             return self._reset()
+        if fault == "refuse afterwards":
+            return self._answer(details[0], {}, _error_body(details[1]))
         if fault == "flip answer":
             answer = bytes([answer[0] ^ 1]) + answer[1:]
         if fault == "cut answer":
