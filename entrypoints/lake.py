@@ -16,7 +16,7 @@ from starberg.etl.model import Table, Warehouse
 from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
-from starberg.utils.clock import Clock
+from starberg.utils.clock import Clock, new_run_id
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote_name, text
 
@@ -196,8 +196,6 @@ class Lake:
         return found[0]
 
     def _ingest_only(self, declared: Warehouse, source: str | None, *, full: bool) -> RunResult:
-        from starberg.etl.pipeline import new_run_id
-
         run_id, started_at, started = new_run_id(self.clock), self.clock.now(), self.clock.monotonic()
         loads = list(self._ingest(declared, source, full=full)(run_id))
         duration_ms = round((self.clock.monotonic() - started) * 1000)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import resource
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +31,7 @@ from starberg.storage.lake_file import claim
 from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
-from starberg.utils.clock import Clock
+from starberg.utils.clock import Clock, new_run_id
 from starberg.utils.errors import CheckFailed, Conflict, LakeError, QuotaSpent, StarbergError
 
 log = logging.getLogger(__name__)
@@ -362,11 +361,6 @@ class Pipeline:
             loads=progress.loads,
             notes=progress.notes,
         )
-
-
-def new_run_id(clock: Clock) -> str:
-    """Return a run id that sorts by time: `20261121-134455-3f9a2c`."""
-    return f"{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _own_names(warehouse: Warehouse, tables: BranchTables) -> list[str]:

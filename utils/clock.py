@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from datetime import UTC, datetime
 
@@ -20,3 +21,8 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait; a test's clock only notes it."""
         time.sleep(seconds)
+
+
+def new_run_id(clock: Clock) -> str:
+    """Return a run id that sorts by time: `20261121-134455-3f9a2c`."""
+    return f"{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
