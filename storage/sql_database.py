@@ -12,6 +12,7 @@ is EXTRA, because with a rollback journal FULL may lose the last commit in a pow
 
 from __future__ import annotations
 
+import ipaddress
 import sqlite3
 import threading
 import uuid
@@ -225,9 +226,25 @@ def _engine(url: URL) -> Engine:
         return engine
     # A server that hangs or vanishes is noticed within half a minute, also in the middle of a statement.
     patience = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-    return create_engine(
-        url, pool_size=2, pool_pre_ping=True, connect_args=patience | {"tcp_user_timeout": LOCK_WAIT_S * 1000}
-    )
+    arguments = patience | {"tcp_user_timeout": LOCK_WAIT_S * 1000} | _proof(url)
+    return create_engine(url, pool_size=2, pool_pre_ping=True, connect_args=arguments)
+
+
+def _proof(url: URL) -> dict[str, str]:
+    """Return how a server of another machine proves that it is the one, unless the URL says it: by its certificate."""
+    if not url.host or url.host == "localhost" or _is_loopback(url.host) or "sslmode" in url.query:
+        return {}
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    # libpq's own default looks for its authorities where its build machine had them.
+    return {"sslmode": "verify-full"} | ({} if "sslrootcert" in url.query else {"sslrootcert": DEFAULT_CA_BUNDLE_PATH})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _make_folder(folder: Path) -> None:
@@ -293,6 +310,9 @@ def _explained_postgres(name: str, text: str, error: DBAPIError) -> StarbergErro
         return Unreachable(f"the catalog {name} stayed locked for {LOCK_WAIT_S} s", hint=hint)
     if 'database "' in text and "does not exist" in text:
         return UsageError(f"the catalog {name} is missing: {text}", hint="Create the database")
+    if "certificate" in text or "does not support SSL" in text:  # "SSL … closed" is a connection that broke
+        hint = "Name its authority by ?sslrootcert=FILE in WAREHOUSE_DATABASE_URL, or say sslmode= there"
+        return Unreachable(f"the catalog {name} cannot prove who it is: {text}", hint=hint)
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         return _ConnectionLost(f"the catalog {name} does not answer: {text}", hint="Is PostgreSQL running there?")
     return LakeError(f"the catalog {name} is damaged or no catalog: {text}")
