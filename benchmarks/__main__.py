@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import games
 from benchmarks.measure import ProcessFailed
-from benchmarks.report import claims, claims_table, page
+from benchmarks.report import FULL_SIZE, claims, claims_table, page
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -19,7 +19,7 @@ def main() -> int:
     """Return 1 if a ratio is not what was wanted of it, or a process failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", default="games", choices=["games"])
-    parser.add_argument("--games", type=int, default=50_000, metavar="N", help="size of the catalogue")
+    parser.add_argument("--games", type=int, default=FULL_SIZE, metavar="N", help="size of the catalogue")
     parser.add_argument("--quick", action="store_true", help="no peers with environments of their own, no RESULTS.md")
     given = parser.parse_args()
     load_before = os.getloadavg()[0]

@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmarks.games import CHANGED, LATENCY_S, RATE_PER_S, Measure, Report, stage_seconds
 
 MIB = 2**20
+FULL_SIZE = 50_000
+"""Games, as many as the wishes are for."""
 _VERSIONS = ("starberg", "duckdb", "pyarrow", "pyiceberg", "requests")
 
 _INTRODUCTION = """\
@@ -41,7 +43,7 @@ def _limited(report: Report) -> Iterable[Claim]:
     for name in ("starberg", "requests, 8 threads", "requests, sequential"):
         if run := report.get("limited", name):
             share = run.requests / run.figures.wall_s / RATE_PER_S
-            wanted, met = (">= 90 %", share >= 0.9) if name == "starberg" else ("", None)
+            wanted, met = (">= 90 %", _met(report, share >= 0.9)) if name == "starberg" else ("", None)
             figures = f"{run.requests} requests in {run.figures.wall_s:.1f} s, start and landing included"
             yield Claim(f"{name}: share of a limit of {RATE_PER_S} requests/s", f"{share:.1%}", figures, wanted, met)
 
@@ -53,25 +55,25 @@ def _ingest(report: Report) -> Iterable[Claim]:
     for name in ("requests, sequential", "requests, 8 threads", "dlt rest_api", "dlt rest_api, parallelized"):
         if peer := report.get("ingest", name):
             ratio = _per_request(peer) / _per_request(ours)
-            wanted, met = (">= 6 x", ratio >= 6) if name == "requests, sequential" else ("", None)
+            wanted, met = (">= 6 x", _met(report, ratio >= 6)) if name == "requests, sequential" else ("", None)
             figures = f"{1000 * _per_request(peer):.1f} ms a page : {1000 * _per_request(ours):.1f} ms"
             what = f"ingest, {1000 * LATENCY_S:.0f} ms a response: as fast as {name}"
             yield Claim(what, f"{ratio:.2f} x", figures, wanted, met)
-    yield _memory("ingest", ours)
+    yield _memory(report, "ingest", ours)
 
 
 def _etl(report: Report) -> Iterable[Claim]:
     ours = report.get("etl", "starberg")
     if not ours:
         return
-    met = ours.figures.wall_s <= 60 if report.games >= 50_000 else None
+    met = _met(report, ours.figures.wall_s <= 60)
     figures = f"{ours.figures.wall_s:.1f} s, {ours.figures.cpu_s:.1f} s of CPU"
     if ingest := report.get("ingest", "starberg"):
         share = ours.figures.wall_s / ingest.figures.wall_s
         yield Claim(f"etl of {report.games:,} games : their ingest", f"{share:.2f} x", figures, "<= 60 s", met)
     if peer := report.get("etl", "by hand"):
         yield _times("etl : the star by hand in DuckDB", ours, peer)
-    yield _memory("etl", ours)
+    yield _memory(report, "etl", ours)
 
 
 def _reruns(report: Report) -> Iterable[Claim]:
@@ -98,10 +100,15 @@ def _times(what: str, ours: Measure, peer: Measure) -> Claim:
     return Claim(what, f"{ours.figures.wall_s / peer.figures.wall_s:.1f} x", f"{figures}{peer.figures.cpu_s:.2f} s")
 
 
-def _memory(what: str, run: Measure) -> Claim:
+def _memory(report: Report, what: str, run: Measure) -> Claim:
     share = run.figures.peak_rss / 2**30
     figures = f"{run.figures.peak_rss / MIB:.0f} MiB"
-    return Claim(f"peak memory of {what} : 1 GiB", f"{share:.0%}", figures, "<= 1 GiB", share <= 1)
+    return Claim(f"peak memory of {what} : 1 GiB", f"{share:.0%}", figures, "<= 1 GiB", _met(report, share <= 1))
+
+
+def _met(report: Report, holds: bool) -> bool | None:
+    """Judge a catalogue of the size the wish is for; of a small one starting up is most of the time."""
+    return holds if report.games >= FULL_SIZE else None
 
 
 def _per_request(run: Measure) -> float:
