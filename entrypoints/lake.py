@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -246,8 +244,6 @@ class Lake:
         state = self._look(at or MAIN)
         picked = only(state) if only else None
         engine = self.open_engine()
-        # A connection that was given away, or rows nobody read to the end, are closed by no one.
-        weakref.finalize(engine.connection, shutil.rmtree, engine.scratch, ignore_errors=True)
         try:
             if confined:
                 engine.confine([self.store.root, *folders])

@@ -12,6 +12,7 @@ Declarations are files read by the project's own reader; the sources are played 
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ def examples(number: int) -> settings:
 def _engine(*, keep_order: bool) -> DuckDBEngine:
     """One engine for all lakes of a process: opening one costs more than a small build."""
     engine = DuckDBEngine()
+    atexit.register(engine.close)
     engine.run(f"SET preserve_insertion_order = {keep_order}")
     return engine
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,9 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_pauses_and_own_scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Clock, "sleep", lambda *_: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # pages nobody can read are kept there
 
 
 # Records and values: one warehouse whose streams hold all of them
