@@ -79,9 +79,6 @@ DEFECTS: Mapping[str, Defect] = {
     "a key whose new record is unreadable goes": rewritten(
         r"WHERE t\.u_load IS NULL\)", "WHERE t.u_load IS NULL AND NOT t.has_bad)"
     ),
-    "an unreadable record does not bring a deleted key back": rewritten(
-        r"CASE WHEN t\.has_bad THEN t\.gone_at ELSE", "CASE WHEN false THEN t.gone_at ELSE"
-    ),
     # Row deltas
     "nulls are not compared": replaced(
         row_delta, "_distinct", lambda right, columns: right(columns).replace("IS DISTINCT FROM", "<>")

@@ -34,6 +34,8 @@ from starberg.utils.settings import Settings
 PROJECT = Path(__file__).parent / "project"
 BOOKKEEPING = {"_run_id", "_load_id"}
 HOUR_S = 3600
+INDEX_BYTES_WORTH_A_LOAD = 200
+"""So small that some loads come between two key indexes, as in a large stream."""
 RUNS, CHANGES = 6, 30
 """Of a history in the tests: runs, and changes between two of them."""
 
@@ -234,9 +236,7 @@ def history(kit: ModuleType, seed: int) -> Iterator[History]:
     with (
         tempfile.TemporaryDirectory(prefix="starberg-history-", dir=FAST) as home,
         patch.object(tempfile, "tempdir", home),
-        patch.object(
-            landing, "_BYTES_WORTH_A_LOAD", 500
-        ),  # so that loads come between key indexes, as in a large stream
+        patch.object(landing, "_BYTES_WORTH_A_LOAD", INDEX_BYTES_WORTH_A_LOAD),
         playing("memory", "rawg"),
         kept_engines() as open_engine,
     ):
