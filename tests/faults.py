@@ -27,7 +27,9 @@ CATALOG_EFFECTS = ("create_branch", "move", "publish", "drop_branch", "tag", "dr
 SERVER_EFFECTS = ("send",)
 PATIENCE_S = 300.0
 NAMES = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}-\d{6}-[0-9a-f]{6}|snap-\d+|[0-9a-f]{64}"  # UUID, run, hash
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # UUID
+    r"|\d{8}-\d{6}-[0-9a-f]{6}(\.\d{6,})?"  # run, and its block of the request budget
+    r"|snap-\d+|[0-9a-f]{64}"  # snapshot, Nessie hash
 )
 """What two runs that do the same call differently."""
 

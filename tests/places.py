@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from faults import Hook, Steps
@@ -23,6 +23,7 @@ from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
 from starberg.etl.control import TABLES
 from starberg.storage.lease import Lease
+from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.settings import Settings
@@ -140,9 +141,21 @@ def rows_by_pyiceberg(lake: Lake, warehouse: str) -> dict[str, int]:
     }
 
 
-def files(lake: Lake) -> dict[str, int]:
+class HasStore(Protocol):
+    """Anything with a store: a lake, or less."""
+
+    @property
+    def store(self) -> ObjectStore: ...
+
+
+def files(lake: HasStore) -> dict[str, int]:
     """Return the lake's objects with their sizes."""
     return {found.key: found.size for found in lake.store.list("")}
+
+
+def is_of(key: str, warehouse: str) -> bool:
+    """Tell whether an object is a warehouse's."""
+    return key.split("/")[1:2] in ([warehouse], [f"{warehouse}.json"])
 
 
 def is_control(table: str) -> bool:

@@ -7,6 +7,7 @@ into and mended: the next run is given nothing but what is left, so it cannot te
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from typing import Protocol
 from crash import Known, die, recover
 from faults import NAMES, At, Failed, Step, Task, run_task
 from places import Place
+
+log = logging.getLogger(__name__)
 
 
 class Ground(Protocol):
@@ -79,6 +82,7 @@ class Walk:
             self._done = True
             return
         assert task.was_killed
+        log.info("killed at %s", step)
         wreck = ground.wreck()
         with self._lock:
             self.steps.append(step)
@@ -88,6 +92,7 @@ class Walk:
         assert not ground.lost(), f"killed at {step}: published files are gone"
         try:
             self.ends.append(run_task(recover, ground.place, self.known))
+            log.info("mended %s", step)
         except AssertionError as error:
             raise AssertionError(f"killed at {step}: {error}") from None
         assert not ground.lost(), f"after {step}: published files are gone"

@@ -1,4 +1,4 @@
-"""Lakes of the games warehouse on MinIO and Nessie, each with a warehouse, a prefix of the bucket and a source."""
+"""The games warehouse on MinIO and Nessie, under names of its own. A catalog has one lake: theirs share a prefix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from crash import Known, publish, read
 from faults import NAMES, run_task
 from ground import change
-from places import Place, declare_games
+from places import Place, declare_games, files, is_control, is_of
 from stack import Stack
 
 from starberg.entrypoints.bootstrap import open_catalog, open_store
@@ -22,6 +22,7 @@ from starberg.storage.lease import Lease
 from starberg.utils.settings import Settings
 
 GAMES = 60
+LAKE = "s3://starberg/lake-of-tests"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class _Kept:
 
 @dataclass
 class NessieGround:
-    """A lake that can be put back to where it was kept."""
+    """A warehouse that can be put back to where it was kept, with its source."""
 
     place: Place
     server: RemoteServer
@@ -60,7 +61,7 @@ class NessieGround:
             )
             for table, found in metadata.items()
         }
-        sizes = {found.key: found.size for found in self.store.list("")}
+        sizes = self.objects()
         small = {key: self.store.get(key) for key in sizes if not _is_of_tables(key)}
         self._kept[name] = _Kept(tables, ids, sizes, small)
 
@@ -69,7 +70,7 @@ class NessieGround:
         kept = self._kept[name]
         self.drop_branches()
         self._move(kept.tables, kept.ids)
-        now = {found.key: found.size for found in self.store.list("")}
+        now = self.objects()
         self.store.delete(sorted(now.keys() - kept.sizes.keys()))
         for key, body in kept.small.items():
             if key not in now:
@@ -88,12 +89,12 @@ class NessieGround:
             lines += [f"branch {branch.warehouse} {branch.name}"]
             lines += [f"{branch.name} {table} {at}" for table, at in self.tables(branch.name).items()]
         lines += [f"tag {tag} is at main: {self.tables(tag) == at_main}" for tag in self._tags()]
-        lines += [found.key for found in self.store.list("") if not found.key.startswith("tables/")]
-        return "\n".join(sorted(NAMES.sub("*", line) for line in lines))
+        lines += [key for key in self.objects() if not key.startswith("tables/")]
+        return "\n".join(sorted(NAMES.sub("*", line).replace(self.place.warehouse, "games") for line in lines))
 
     def lost(self) -> set[str]:
         """Return the kept tables' and loads' objects that are gone or have another size."""
-        now = {found.key: found.size for found in self.store.list("")}
+        now = self.objects()
         return {key for key, size in self._kept["kept"].sizes.items() if _is_of_tables(key) and now.get(key) != size}
 
     def fresh(self) -> Place:
@@ -113,6 +114,14 @@ class NessieGround:
         found = self.catalog.state(at).tables
         return {table: place for table, place in found.items() if table.startswith(f"{self.place.warehouse}.")}
 
+    def objects(self) -> dict[str, int]:
+        """Return the warehouse's objects with their sizes."""
+        return {key: size for key, size in files(self).items() if is_of(key, self.place.warehouse)}
+
+    def data_tables(self) -> dict[str, str]:
+        """Return where the warehouse's published tables are, control tables left out."""
+        return {table: at for table, at in self.tables().items() if not is_control(table)}
+
     def drop_branches(self) -> None:
         """Drop the warehouse's branches, also one that its run had only begun to make."""
         for branch in self._branches():
@@ -124,12 +133,12 @@ class NessieGround:
         self._move({}, {})
         for tag in self._tags():
             self.catalog.drop_tag(tag)
-        self.store.delete([found.key for found in self.store.list("")])
+        self.store.delete(list(self.objects()))
         self.catalog.close()
 
     def _move(self, tables: Mapping[str, str], ids: Mapping[str, TableIds]) -> None:
         now = self.tables()
-        wanted = {table: tables.get(table) for table in now | tables}
+        wanted = {table: tables.get(table) for table in {**now, **tables}}
         moves = [Move(t, now.get(t), at, ids[t] if at else None) for t, at in wanted.items() if at != now.get(t)]
         if moves:
             branch = self.catalog.create_branch(f"back-{secrets.token_hex(6)}", self.place.warehouse)
@@ -150,16 +159,14 @@ class NessieGround:
 
 
 @contextmanager
-def nessie_ground(
-    stack: Stack, folder: Path, *, games: int = GAMES, seed: int = 7, **settings: str
-) -> Iterator[NessieGround]:
-    """Make a lake with one published load, and remove it at the end."""
+def nessie_ground(stack: Stack, folder: Path, *, seed: int = 7, lake: str = "") -> Iterator[NessieGround]:
+    """Make a warehouse with one published load, in a lake of its own unless given, and remove both at the end."""
     name = secrets.token_hex(4)
     project = folder / name
     project.mkdir(parents=True)
     known = stack.service("minio").env | stack.service("nessie").env
-    known |= {"STARBERG_LAKE": f"s3://starberg/test-{name}", "STARBERG_HOME": str(project / "home"), **settings}
-    with spawn(games=games, seed=seed) as server:
+    known |= {"STARBERG_LAKE": LAKE, "STARBERG_HOME": str(project / "home")}
+    with spawn(games=GAMES, seed=seed) as server:
         place = Place(project, f"games_{name}", known)
         declare_games(project, place.warehouse, server.url)
         ground = NessieGround(place, server)

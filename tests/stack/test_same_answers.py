@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from faults import run_task
 from ground import change
-from nessie_lakes import NessieGround
+from nessie_lakes import LAKE, NessieGround
 from places import Place
 from stack import Server, Stack
 
@@ -47,8 +46,7 @@ def lakes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         (folder / "starberg.toml").write_text(variables)
         embedded = Place(folder, WAREHOUSE, {"STARBERG_HOME": str(folder / "home")})
         servers = stack.service("minio").env | stack.service("nessie").env
-        lake = {"STARBERG_LAKE": f"s3://starberg/test-{secrets.token_hex(4)}"}
-        served = replace(embedded, settings={**embedded.settings, **servers, **lake})
+        served = replace(embedded, settings={**embedded.settings, **servers, "STARBERG_LAKE": LAKE})
         ground = NessieGround(served, server)
         ground.remove()
         try:
