@@ -87,6 +87,8 @@ class DuckDBEngine:
         }
         given = ", ".join(f"{name} {text(value)}" for name, value in fields.items() if value)
         self.connection.execute(f"CREATE SECRET lake (TYPE s3, {given}, USE_SSL {s3.use_ssl})")
+        if s3.ca_bundle:
+            self.connection.execute(f"SET ca_cert_file = {text(s3.ca_bundle)}")
         # The machine's clock and an object just written agree; listing caches would only hide new metadata.
         self.connection.execute("SET http_timeout = 30; SET http_retries = 4; SET enable_http_metadata_cache = true")
 
@@ -204,7 +206,9 @@ def translated(error: Exception) -> StarbergError:
     import duckdb
 
     message = str(error)
-    if isinstance(error, (duckdb.IOException, duckdb.HTTPException)):
+    # Of a file that is cut DuckDB 1.5.5 says it is invalid input, as it does of values; only of a file with its name.
+    damaged = isinstance(error, duckdb.InvalidInputException) and ".parquet" in message
+    if damaged or isinstance(error, (duckdb.IOException, duckdb.HTTPException)):
         return LakeError(f"cannot read the lake: {message}", hint="Run `starberg check`.")
     if isinstance(error, duckdb.OutOfMemoryException):
         return StarbergError(f"DuckDB ran out of memory: {message}", hint="Raise STARBERG_MEMORY_LIMIT.")

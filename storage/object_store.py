@@ -65,6 +65,8 @@ class S3Access:
     endpoint_host: str
     """`host:port`, or nothing for AWS itself; with a host, buckets are addressed in the path."""
     use_ssl: bool
+    ca_bundle: str = ""
+    """File with the authorities to trust, or nothing for the client's own."""
 
 
 class ObjectMissing(LakeError, FileNotFoundError):

@@ -98,6 +98,7 @@ class S3Connection:
             region=client.meta.region_name,
             endpoint_host=endpoint.netloc,
             use_ssl=endpoint.scheme != "http",
+            ca_bundle=session._session.get_config_variable("ca_bundle") or "",
         )
 
     def _open(self) -> tuple[Session, S3Client]:
