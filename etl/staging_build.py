@@ -121,7 +121,7 @@ class StagingBuild:
         [(bad, total)] = self._engine.rows(
             "SELECT (SELECT count(*) FROM quarantined), (SELECT count(*) FROM observed WHERE _op = 'U')"
         )
-        fresh = bad if step.incremental else self._not_yet_in(name)
+        fresh = self._fresh(name)
         if fresh >= limit.rows and fresh > limit.share * total:
             raise self._too_many(step, stream, fresh, total)
         if bad or name in self._writer.published:
@@ -131,12 +131,17 @@ class StagingBuild:
             self.notes.append(f"{bad} of {total} records of {stream} are in {name}")
         self._engine.run("DROP TABLE quarantined")
 
-    def _not_yet_in(self, quarantine: str) -> int:
-        """Return how many of the unreadable records the published quarantine does not hold."""
-        known = quarantine in self._writer.published
+    def _fresh(self, quarantine: str) -> int:
+        """Return how many unreadable records are neither in the published quarantine nor followed by a good one.
+
+        So a source that was mended mends its next run.
+        """
         same = "k._load_id = q._load_id AND k._row_number = q._row_number"
-        old = f" ANTI JOIN {quote(quarantine)} k ON {same}" if known else ""
-        [(count,)] = self._engine.rows(f"SELECT count(*) FROM quarantined q{old}")
+        known = f" ANTI JOIN {quote(quarantine)} k ON {same}" if quarantine in self._writer.published else ""
+        later = "t._key = q.key AND t.u_load IS NOT NULL AND (t.u_load, t.u_row) > (q._load_id, q._row_number)"
+        [(count,)] = self._engine.rows(
+            f"SELECT count(*) FROM (SELECT q.* FROM quarantined q{known}) q ANTI JOIN touched t ON {later}"
+        )
         return int(count)
 
     def _too_many(self, step: StagingStep, stream: str, bad: int, total: int) -> CheckFailed:

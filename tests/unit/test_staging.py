@@ -229,6 +229,16 @@ def test_too_much_quarantine_stops_with_the_first_bad_value(lake: TempLake) -> N
     assert not lake.catalog.state().tables
 
 
+def test_a_source_that_was_mended_mends_the_next_build(lake: TempLake) -> None:
+    load(lake, scores(90, 10))
+    with pytest.raises(CheckFailed):
+        lake.build()
+    load(lake, scores(99, 1))
+    lake.build()
+    assert lake.rows("select count(*) from stg_games") == [(99,)]
+    assert len(set_aside(lake)) == 10
+
+
 def test_quarantine_is_allowed_below_its_share_its_rows_or_as_declared(lake: TempLake) -> None:
     load(lake, scores(91, 9))
     lake.build()
