@@ -96,6 +96,11 @@ class Settings(BaseModel):
     warehouse_db_name: str = Field("warehouse", description="database")
     warehouse_db_user: str = Field("postgres", description="user")
     warehouse_db_password: SecretStr | None = Field(None, description="password")
+    warehouse_db_sslmode: str = Field(
+        "",
+        description="libpq's sslmode; without it a server of another machine proves itself by its certificate",
+        pattern="^(disable|allow|prefer|require|verify-ca|verify-full)?$",
+    )
     log_level: Level = Field("info", description="debug, info, warning or error")
     etl_debug: bool = Field(False, description="Same as --debug")
 
@@ -236,13 +241,14 @@ def _placed(found: Found) -> Found:
 
 
 def _database_url(found: Mapping[str, Found]) -> Found:
-    host, port, name, user, password = (
+    host, port, name, user, password, mode = (
         str(found[field].value) if field in found else str(Settings.model_fields[field].default or "")
-        for field in (f"warehouse_db_{part}" for part in ("host", "port", "name", "user", "password"))
+        for field in (f"warehouse_db_{part}" for part in ("host", "port", "name", "user", "password", "sslmode"))
     )
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     origin = f"WAREHOUSE_DB_HOST is set ({found['warehouse_db_host'].origin})"
-    return Found(f"postgresql://{login}@{host}:{port}/{quote(name, safe='')}", origin, "WAREHOUSE_DB_HOST")
+    query = f"?sslmode={quote(mode, safe='')}" if mode else ""
+    return Found(f"postgresql://{login}@{host}:{port}/{quote(name, safe='')}{query}", origin, "WAREHOUSE_DB_HOST")
 
 
 def _display(field: str, value: Any) -> str | None:

@@ -127,6 +127,10 @@ def test_the_database_url_is_built_from_its_parts(project: Path) -> None:
     settings = load(project, WAREHOUSE_DB_HOST="db", WAREHOUSE_DB_USER="e tl", WAREHOUSE_DB_PASSWORD="p@s/s")
     assert settings.catalog == "postgresql"
     assert settings.warehouse_database_url == SecretStr("postgresql://e%20tl:p%40s%2Fs@db:5432/warehouse")
+    inside = load(project, WAREHOUSE_DB_HOST="db", WAREHOUSE_DB_SSLMODE="prefer")
+    assert inside.warehouse_database_url == SecretStr("postgresql://postgres@db:5432/warehouse?sslmode=prefer")
+    with pytest.raises(UsageError, match="WAREHOUSE_DB_SSLMODE"):
+        load(project, WAREHOUSE_DB_SSLMODE="sometimes")
 
 
 # Mistakes
