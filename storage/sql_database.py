@@ -311,7 +311,7 @@ def _explained_postgres(name: str, text: str, error: DBAPIError) -> StarbergErro
     if 'database "' in text and "does not exist" in text:
         return UsageError(f"the catalog {name} is missing: {text}", hint="Create the database")
     if "certificate" in text or "does not support SSL" in text:  # "SSL … closed" is a connection that broke
-        hint = "Name its authority by ?sslrootcert=FILE in WAREHOUSE_DATABASE_URL, or say sslmode (WAREHOUSE_DB_SSLMODE)"
+        hint = "Name its authority by ?sslrootcert=FILE in WAREHOUSE_DATABASE_URL, or set WAREHOUSE_DB_SSLMODE"
         return Unreachable(f"the catalog {name} cannot prove who it is: {text}", hint=hint)
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         return _ConnectionLost(f"the catalog {name} does not answer: {text}", hint="Is PostgreSQL running there?")

@@ -88,11 +88,11 @@ class MemorySource:
         del cursor, full
         for number, said in enumerate(self.feed.next.pop(stream.name, [])):
             path = scratch / f"{stream.name}-{number}.jsonl"
-            path.write_text("".join(_envelope(n, page, stream.records) for n, page in enumerate(said.pages, 1)))
+            path.write_text("".join(_envelope(n, page) for n, page in enumerate(said.pages, 1)))
             now = self.clock.now()
             self.feed.heard.append((stream.name, said, now))
             spools = (path,) if said.pages else ()
-            yield Extract(spools, stream.records, {}, now, whole=said.whole, keys_only=said.keys_only)
+            yield Extract(spools, {}, now, whole=said.whole, keys_only=said.keys_only)
             self.clock.sleep(1)
 
 
@@ -101,6 +101,5 @@ def open_source(spec: SourceSpec, secret_of: Any, ledger: BudgetLedger, clock: C
     return MemorySource(_feeds[spec.url], clock)
 
 
-def _envelope(page: int, records: Sequence[Record], at: str) -> str:
-    body: Any = {at: records} if at else records
-    return json.dumps({"page": f"page {page}", "body": body}, ensure_ascii=False) + "\n"
+def _envelope(page: int, records: Sequence[Record]) -> str:
+    return json.dumps({"page": f"page {page}", "records": records}, ensure_ascii=False) + "\n"
