@@ -187,11 +187,12 @@ STAYING = [
 ]
 
 
-def test_faults_that_stay_end_each_run_in_one_line_and_the_first_run_without_mends_all(
+def test_a_fault_that_stays_ends_the_run_in_one_line_and_the_next_one_goes_on(
     lake: tuple[NessieGround, Known], place: Place, known: Known
 ) -> None:
     published = lake[0].data_tables()
     for store_faults, catalog_faults, kind, exit_code, said in STAYING:
+        lake[0].put_back()
         with Task(run_through, place, store_faults, catalog_faults, ALWAYS) as task:
             failed = task.end()
         assert isinstance(failed, Failed), f"{said}: {failed}"
@@ -201,7 +202,7 @@ def test_faults_that_stay_end_each_run_in_one_line_and_the_first_run_without_men
         assert place.settings["MINIO_SECRET_KEY"] not in failed.message
         assert lake[0].data_tables() == published
     statuses = check_next_run(place, known)
-    assert sorted(statuses.values()).count("FAILED") == len(STAYING)
+    assert list(statuses.values()).count("FAILED") == 1
 
 
 def test_a_full_disk_of_this_machine_fails_the_run_and_the_next_one_goes_on(place: Place, known: Known) -> None:
