@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from starberg.ingestion.http_client import Answer, HttpClient, NotFound
-from starberg.ingestion.json_pages import at
+from starberg.ingestion.json_pages import Decoder, at, decoder_of
 from starberg.ingestion.pagination import Ask, PageFacts, PagingLoops, Params, walk
 from starberg.ingestion.spool import Spool
 from starberg.ingestion.streams import Stream
@@ -70,6 +70,8 @@ class ListSpec:
     """How many pages may be read of it."""
     position: int | None = None
     """The page number to begin at, unless it is the first."""
+    looks_at: frozenset[str] | None = None
+    """The fields of a record, beside its key, that `inspect` looks at; None: any."""
     any_part: bool = False
     """Its pages are of use without those after them: if one fails, those before it are given out ahead of the error."""
 
@@ -81,6 +83,7 @@ class Reading:
         self.spec = spec
         self.what = f"{spec.stream.name} {spec.label}".strip()
         self.walk = walk(spec.stream.pagination, spec.params, self.what, spec.most, spec.position)
+        self.decoder = decoder_for(spec)
         self.spool = Spool(spec.stream, spec.scratch)
         self.key_spool = Spool(spec.stream, spec.scratch)
         self.under_way: deque[tuple[Ask, Future[Answer | None]]] = deque()
@@ -111,7 +114,7 @@ class Reading:
         """Get one page (in a worker thread); None where 404 ends the list."""
         try:
             path = ask.url or self.spec.stream.path
-            return client.get(path, ask.params, f"{self.what} {ask.label}", self.spec.scratch)
+            return client.get(path, ask.params, f"{self.what} {ask.label}", self.spec.scratch, self.decoder)
         except NotFound:
             if not self.walk.tolerates_missing(ask):
                 raise
@@ -164,6 +167,22 @@ class Reading:
         self.spool.remove()
         self.key_spool.remove()
         self.replaced_by = [replace(self.spec, rereads=self.spec.rereads - 1)]
+
+
+def decoder_for(spec: ListSpec) -> Decoder | None:
+    """Return what reads no more of a page than the list's owner and its walk look at; None: all."""
+    if spec.looks_at is None:
+        return None
+    paging = spec.stream.pagination
+    fields = {*spec.looks_at, *map(spec.stream.path_of, spec.stream.key), paging.key}
+    beside = _tops({paging.total, paging.next})
+    if spec.stream.records.split(".")[0] in beside:
+        return None
+    return decoder_of(spec.stream.records, _tops(fields), beside)
+
+
+def _tops(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(path.split(".")[0] for path in paths if path)
 
 
 def records_of(stream: Stream, answer: Answer, name: str) -> list[Any]:

@@ -13,7 +13,7 @@ import tenacity
 
 from starberg.ingestion.auth import signer_of
 from starberg.ingestion.budget import BudgetLedger
-from starberg.ingestion.json_pages import JsonBody, Malformed, TooLarge, read_json, unpack
+from starberg.ingestion.json_pages import Decoder, JsonBody, Malformed, TooLarge, read_json, unpack
 from starberg.ingestion.pace import Pace
 from starberg.ingestion.streams import SourceSpec
 from starberg.ingestion.transport import RUN_LATER, Again, Reply, Transport, too_large
@@ -94,18 +94,21 @@ class HttpClient:
         """Return how many body bytes came, compressed as they were."""
         return self._transport.bytes_read
 
-    def get(self, path: str, params: Mapping[str, Any], what: str, bad_pages: Path) -> Answer:
+    def get(
+        self, path: str, params: Mapping[str, Any], what: str, bad_pages: Path, decoder: Decoder | None = None
+    ) -> Answer:
         """Ask for a path below the source's URL, or an absolute URL of its host, until there is an answer.
 
-        `what` names stream and page in errors; a body that is not JSON is kept in the folder `bad_pages`.
+        `what` names stream and page in errors; a body that is not JSON is kept in the folder `bad_pages`; `decoder`
+        tells how much of one is looked at.
         Raises NotFound (404), SourceDataError (not JSON, too large, another host, other 4xx), what `refusal` returns
         (401, 403), QuotaSpent (the ledger) and Unreachable (retries used up).
         """
         request = requests.Request("GET", self._url(path, what), params=dict(params))
         generation = self._signer.generation
-        answer = self._persist(request, what, bad_pages)
+        answer = self._persist(request, what, bad_pages, decoder)
         if isinstance(answer, Reply) and answer.status == 401 and self._signer.renew(generation):
-            answer = self._persist(request, what, bad_pages)
+            answer = self._persist(request, what, bad_pages, decoder)
         if isinstance(answer, Reply):
             raise self._verdict(answer, what)
         return answer
@@ -115,14 +118,18 @@ class HttpClient:
             return f"{self._spec.url.rstrip('/')}/{path.lstrip('/')}"
         return self._signer.clean_url(admitted(path, self._transport.origin, what))
 
-    def _persist(self, request: requests.Request, what: str, bad_pages: Path) -> Answer | Reply:
+    def _persist(
+        self, request: requests.Request, what: str, bad_pages: Path, decoder: Decoder | None
+    ) -> Answer | Reply:
         try:
-            return self._retrying(self._attempt, request, what, bad_pages)
+            return self._retrying(self._attempt, request, what, bad_pages, decoder)
         except Again as last:
             outcome = last.outcome
         raise outcome
 
-    def _attempt(self, request: requests.Request, what: str, bad_pages: Path) -> Answer | Reply:
+    def _attempt(
+        self, request: requests.Request, what: str, bad_pages: Path, decoder: Decoder | None
+    ) -> Answer | Reply:
         """Return an answer, or the reply of a request that asking again will not mend."""
         reply = self._transport.send(request, what, before=self._admit, sign=self._signer.sign)
         self._wait_if_busy(reply, what)
@@ -130,7 +137,7 @@ class HttpClient:
             return reply
         try:
             body = self._signer.clean_body(self._unpack(reply))
-            return Answer(reply, read_json(body, _charset(reply)))
+            return Answer(reply, read_json(body, _charset(reply), decoder))
         except TooLarge:
             outcome: SourceDataError = too_large(what, self._spec.max_page_bytes)
             lasting = True

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,12 +22,12 @@ from typing import Any
 from starberg.engines.base import Engine
 from starberg.ingestion.budget import BudgetLedger, StoreLedger, Unlimited
 from starberg.ingestion.landing import Landing
-from starberg.ingestion.source import Source
+from starberg.ingestion.source import Extract, Source
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
-from starberg.utils.errors import SourceDataError, UsageError
+from starberg.utils.errors import SourceDataError, StarbergError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ SOURCES = {"rest": "starberg.ingestion.rest", "rawg": "starberg.ingestion.rawg_f
 """Modules by source kind; each has `open_source(spec, secret_of, ledger, clock) -> Source`."""
 
 SecretOf = Callable[[str], str | None]
+
+_AHEAD = 2
+"""Extracts that may wait to be landed."""
 
 
 @dataclass(frozen=True)
@@ -73,35 +79,28 @@ class Ingestion:
         ledger = self._ledger(spec, run_id)
         opened = open_source(spec, self.secret_of, ledger, self.clock)
         try:
-            for stream in spec.streams.values():
-                yield from self._stream(spec, stream, opened, run_id, full=full)
+            with _scratch() as scratch, self._engine() as engine:
+                work = self._work(spec, opened, engine, scratch, full=full)
+                yield from _while_reading_on(work, lambda task: task.land(run_id, opened.identity))
         finally:
             ledger.settle()
 
-    def _stream(
-        self, spec: SourceSpec, stream: Stream, source: Source, run_id: str, *, full: bool
-    ) -> Iterator[Manifest]:
-        chain = RawStream(self.store, self.warehouse, spec.name, stream.name)
-        previous = chain.last()
-        if previous and not full and not self._due(stream, previous):
-            return
-        if previous and previous.source_identity != source.identity:
-            raise SourceDataError(
-                f"source {spec.name} is now {source.identity}; its stream {stream.name} was loaded from "
-                f"{previous.source_identity}",
-                hint="If that is right, start a new lake (--home) or give the source another name.",
-            )
-        with _scratch() as scratch, self._engine() as engine:
-            landing = Landing(engine, chain, spec, stream, scratch, self.clock)
+    def _work(self, spec: SourceSpec, source: Source, engine: Engine, scratch: Path, *, full: bool) -> Iterator[_Task]:
+        """Read every stream that is due, in order."""
+        for stream in spec.streams.values():
+            chain = RawStream(self.store, self.warehouse, spec.name, stream.name)
+            previous = chain.last()
+            if previous and not full and not self._due(stream, previous):
+                continue
+            if previous and previous.source_identity != source.identity:
+                raise SourceDataError(
+                    f"source {spec.name} is now {source.identity}; its stream {stream.name} was loaded from "
+                    f"{previous.source_identity}",
+                    hint="If that is right, start a new lake (--home) or give the source another name.",
+                )
+            end = _End(Landing(engine, chain, spec, stream, scratch, self.clock), previous)
             for extract in source.extract(stream, previous.cursor if previous else None, scratch, full=full):
-                landed = landing.land(extract, previous, run_id, source.identity)
-                for note in landed.notes if landed else extract.notes:
-                    log.warning("noted while reading", extra={"stream": chain.name, "note": note})
-                for spool in extract.spools:
-                    spool.unlink()
-                if landed:
-                    previous = landed
-                    yield landed
+                yield _Task(end, extract)
 
     def _due(self, stream: Stream, previous: Manifest) -> bool:
         """A daily stream is due on another day (UTC) than its last load, a weekly one in another ISO week."""
@@ -135,6 +134,70 @@ def open_source(spec: SourceSpec, secret_of: SecretOf, ledger: BudgetLedger, clo
         raise UsageError(f"source {spec.name} has kind {spec.kind!r}", hint=f"Known kinds: {', '.join(SOURCES)}.")
     opened: Source = import_module(SOURCES[spec.kind]).open_source(spec, secret_of, ledger, clock)
     return opened
+
+
+@dataclass
+class _End:
+    """The end of a chain, which moves as extracts are landed."""
+
+    landing: Landing
+    last: Manifest | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An extract to be landed."""
+
+    end: _End
+    extract: Extract
+
+    def land(self, run_id: str, identity: str) -> Manifest | None:
+        """Commit what changed, if anything did."""
+        landing = self.end.landing
+        landed = landing.land(self.extract, self.end.last, run_id, identity)
+        for note in landed.notes if landed else self.extract.notes:
+            log.warning("noted while reading", extra={"stream": landing.chain.name, "note": note})
+        for spool in self.extract.spools:
+            spool.unlink()
+        self.end.last = landed or self.end.last
+        return landed
+
+
+def _while_reading_on(work: Iterator[_Task], land: Callable[[_Task], Manifest | None]) -> Iterator[Manifest]:
+    """Land extracts one after the other while the next ones are being read; yield what was committed.
+
+    What was read before the source failed is landed, and yielded, ahead of its error. After an extract that could not
+    be landed none is: its rows are read again from the chain's cursor.
+    """
+    stopped = threading.Event()
+
+    def unless_stopped(task: _Task) -> Manifest | None:
+        try:
+            return None if stopped.is_set() else land(task)
+        except BaseException:
+            stopped.set()
+            raise
+
+    failure: StarbergError | None = None
+    landing: deque[Future[Manifest | None]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="landing") as pool:
+        try:
+            more = True
+            while more or landing:
+                try:
+                    task = next(work, None)
+                except StarbergError as stop:
+                    failure, task = stop, None
+                more = task is not None
+                if task is not None:
+                    landing.append(pool.submit(unless_stopped, task))
+                while landing and (not more or len(landing) > _AHEAD or landing[0].done()):
+                    if landed := landing.popleft().result():
+                        yield landed
+        finally:
+            stopped.set()
+    if failure:
+        raise failure
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class RawgSource:
 
     def extract(self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool) -> Iterator[Extract]:
         """Read a stream (see `Source.extract`)."""
-        stream = with_paging(stream)
+        stream = with_paging(stream, self._spec.parallel)
         if not is_games(stream):
             yield from self._lists.extract(stream, cursor, scratch, full=full)
             return
@@ -72,7 +72,7 @@ class RawgSource:
     def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
         """Say how many requests the next extraction will send; asks nothing."""
         if not is_games(stream):
-            return self._lists.plan(with_paging(stream), cursor)
+            return self._lists.plan(with_paging(stream, 1), cursor)
         options = options_of(stream)
         plan = full_plan if options.shape == "full" else games_plan
         return plan(stream.name, options, cursor, self._clock.now().date())
@@ -83,9 +83,13 @@ def is_games(stream: Stream) -> bool:
     return stream.path.strip("/") == "games"
 
 
-def with_paging(stream: Stream) -> Stream:
-    """Return the stream with RAWG's paging, unless it declares its own."""
-    return stream if stream.pagination.kind != "none" else stream.model_copy(update={"pagination": PAGING})
+def with_paging(stream: Stream, parallel: int) -> Stream:
+    """Return the stream with RAWG's paging, unless it declares its own; of members many pages are asked at once."""
+    if stream.pagination.kind != "none":
+        return stream
+    # Of games many lists are read at once, and each ends where nothing more is wanted.
+    paging = PAGING if is_games(stream) else PAGING.model_copy(update={"parallel": parallel})
+    return stream.model_copy(update={"pagination": paging})
 
 
 def options_of(stream: Stream) -> RawgOptions:

@@ -22,6 +22,7 @@ from starberg.ingestion.source import Cursor, Extract, Planned
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.clock import Clock
 
+_LOOKED_AT = frozenset({"id", "added", "released", "updated"})
 MOST_ADDED_FIRST = {"ordering": "-added"}
 
 
@@ -56,7 +57,9 @@ class GameLists(ABC):
         self, params: Mapping[str, Any], label: str, inspect: Callable[[PageSeen], Verdict], **more: Any
     ) -> ListSpec:
         params = {**self._stream.params, **params}
-        return ListSpec(self._stream, params, self._scratch, label=label, inspect=inspect, rereads=1, **more)
+        return ListSpec(
+            self._stream, params, self._scratch, label=label, inspect=inspect, rereads=1, looks_at=_LOOKED_AT, **more
+        )
 
     def _crawl(self, *lists: ListSpec) -> Iterator[Reading]:
         return crawl(self._client, lists, self._parallel)

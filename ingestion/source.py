@@ -63,8 +63,8 @@ class Source(Protocol):
     def extract(self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool) -> Iterator[Extract]:
         """Fetch what changed since `cursor` (None: from the start), in one or more extracts to be landed in order.
 
-        Each yielded extract is complete in itself: the caller commits it before asking for the next, so a stop between
-        two of them loses nothing. `full` asks for every row whatever the cursor says.
+        Each yielded extract is complete in itself: the caller commits it while the next ones are read, so a stop
+        loses a few at most. `full` asks for every row whatever the cursor says.
 
         Raises QuotaSpent or CredentialsError (exit 7), Unreachable (exit 6), SourceDataError (a page is not readable).
         """

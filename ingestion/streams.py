@@ -112,7 +112,8 @@ class Stream(Declared):
 
     def path_of(self, name: str) -> str:
         """Return the dotted path a column is read from in a JSON record."""
-        return (self.column(name).path if name in self.columns else "") or name
+        spec = self.columns.get(name)
+        return (spec.path if isinstance(spec, Column) else "") or name
 
     def column(self, name: str) -> Column:
         """Return a declared column in its long form."""

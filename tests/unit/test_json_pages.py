@@ -13,6 +13,7 @@ from starberg.ingestion.json_pages import (
     Malformed,
     TooLarge,
     at,
+    decoder_of,
     envelope,
     envelope_of_records,
     nest,
@@ -47,6 +48,28 @@ def test_an_envelope_is_one_line_with_the_same_records(records: list[Any], path:
         line = envelope("items?page=1", body, path)
         assert line.count(b"\n") == 1
         assert json.loads(line) == {"page": "items?page=1", "records": records}
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["id", "n", "é", "k"]), JSON), max_size=4),
+    st.sampled_from(["", "items", "a.b"]),
+    JSON,
+)
+def test_a_decoder_of_some_fields_sees_those_as_they_are(records: list[Any], path: str, total: Any) -> None:
+    body = {"total": total, "z": total, **nest(path, records)} if path else records
+    raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    whole, some = read_json(raw), read_json(raw, decoder=decoder_of(path, frozenset({"id", "k"}), frozenset({"total"})))
+    assert (some.clean, some.raw) == (whole.clean, whole.raw)
+    if some.clean:
+        assert at(some.data, path) == [{n: v for n, v in one.items() if n in ("id", "k")} for one in records]
+        assert not path or some.data["total"] == total
+
+
+@pytest.mark.parametrize(
+    "odd", [b'{"items": null}', b'{"items": [5]}', b'{"items": {"id": 1}}', b"[]", b'{"a": "\xff"}']
+)
+def test_a_body_of_another_shape_is_read_whole(odd: bytes) -> None:
+    assert read_json(odd, decoder=decoder_of("items", frozenset({"id"}), frozenset())) == read_json(odd)
 
 
 def test_of_lists_of_one_name_the_last_is_read_and_kept() -> None:
