@@ -24,7 +24,7 @@ test: ## the quick tests; no server is needed
 	uv run pytest
 
 proofs: ## random histories against a plain reading, planted defects, a kill at every step
-	uv run pytest -m "proof and not stack" -n 2
+	uv run pytest -m "proof and not stack" -n 2 --dist worksteal
 
 stack: ## start MinIO, Nessie, PostgreSQL and toxiproxy without a container engine
 	$(STACK) up

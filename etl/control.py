@@ -156,8 +156,11 @@ class ControlTables:
         return {f"{row['source']}.{row['stream']}": row["load_seq"] for row in self._rows("high_water_mark")}
 
     def write(self, delta: RowDelta, table: str, rows: Sequence[Mapping[str, Any]]) -> Counts:
-        """Insert or update rows by the table's key; rows not named stay. Logs only grow: a run writes its rows once."""
-        if not rows:
+        """Insert or update rows by the table's key; rows not named stay. Logs only grow: a run writes its rows once.
+
+        A table that is not there yet is made, also without rows: whoever asks for it finds it.
+        """
+        if not rows and table in self._existing:
             return Counts()
         columns = _COLUMNS[table]
         # JSON text, as DuckDB imports pandas at the first bound value: half a second of every run.

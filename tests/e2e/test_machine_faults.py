@@ -153,6 +153,7 @@ def test_a_run_that_is_told_to_stop_lets_go_and_the_next_one_starts_at_once(
     with Task(command, place, at) as task:
         run_id = task.hear()
         task.signal(number)
+        task.say()  # what is being landed is landed; whatever comes after it is not begun
         assert task.end() == 128 + number
     assert run_task(left, place) == (None, [])
     assert run_task(run, place)[0] == "SUCCESS"
