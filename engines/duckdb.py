@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class DuckDBEngine:
     ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="starberg-", dir=scratch))
         self.connection = _connect(self.scratch, memory_limit, threads)
+        # A connection that was given away, or rows nobody read to the end, are closed by no one.
+        self._remove_scratch = weakref.finalize(self.connection, shutil.rmtree, self.scratch, ignore_errors=True)
         self._s3 = s3
         self._reads_lake = False
         self._files = 0
@@ -180,7 +183,7 @@ class DuckDBEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self.connection.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._remove_scratch()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         """Execute a statement and return DuckDB's cursor; its errors become ours."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import weakref
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -114,12 +112,9 @@ def warehouse_folders(settings: Settings) -> list[Path]:
 
 def _open_engine(settings: Settings, store: ObjectStore) -> DuckDBEngine:
     credentials = getattr(store, "credentials", None)
-    engine = DuckDBEngine(
+    return DuckDBEngine(
         s3=credentials() if credentials else None, memory_limit=settings.memory_limit, threads=settings.threads
     )
-    # A connection that was given away, or rows nobody read to the end, are closed by no one.
-    weakref.finalize(engine.connection, shutil.rmtree, engine.scratch, ignore_errors=True)
-    return engine
 
 
 def _nessie_oauth2(settings: Settings) -> OAuth2 | None:

@@ -41,25 +41,19 @@ def explain(lake: Lake, table: Table, key: Sequence[str]) -> dict[str, Any]:
 def _explained(lake: Lake, engine: DuckDBEngine, table: Table, key: Sequence[str], scratch: Path) -> dict[str, Any]:
     row = _row(engine, table, _key_columns(lake, table, len(key)), key)
     run_id = row.get("_run_id")
+    checks = quote(f"{table.warehouse}.data_quality_results")
     return {
         "table": table.id,
         "row": row,
         "raw": _raw_record(lake, engine, table, row, scratch),
         "run": _one(engine, f"SELECT * FROM {quote(f'{table.warehouse}.etl_runs')} WHERE run_id = ?", [run_id]),
-        "checks": _checks(engine, table, run_id),
+        "checks": _all(
+            engine,
+            f"SELECT check_name, severity, status, failures FROM {checks} WHERE run_id = ? AND table_name = ?",
+            [run_id, table.id],
+        ),
         "sql": lake.compile(table.id),
     }
-
-
-def _checks(engine: DuckDBEngine, table: Table, run_id: str | None) -> list[dict[str, Any]]:
-    """Return the table's checks in a run; a warehouse of staging alone has none, and no table of them."""
-    name = "data_quality_results"
-    there = "SELECT 1 FROM duckdb_views() WHERE schema_name = ? AND view_name = ?"
-    if not engine.rows(there, [table.warehouse, name]):
-        return []
-    columns = "check_name, severity, status, failures"
-    sql = f"SELECT {columns} FROM {quote(f'{table.warehouse}.{name}')} WHERE run_id = ? AND table_name = ?"
-    return _all(engine, sql, [run_id, table.id])
 
 
 def _key_columns(lake: Lake, table: Table, given: int) -> list[str]:

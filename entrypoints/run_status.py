@@ -47,7 +47,7 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
 
     A lease is of a run at work (RUNNING), or of a dead one (FAILED) that the next run will write down.
     """
-    engine = lake.reader(warehouse, only=lambda state: {name for name in state.tables if _is_log(name)})
+    engine = lake.reader(warehouse, only=lambda state: {name for name in state.tables if _is_log(name, warehouse)})
     try:
         state = lake.catalog.state().tables
         names = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state})
@@ -64,8 +64,9 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
     return [*unended, *sorted(ended, key=lambda run: run["run_id"], reverse=True)][:limit]
 
 
-def _is_log(name: str) -> bool:
-    return name.endswith((".etl_runs", ".etl_table_runs"))
+def _is_log(name: str, warehouse: str | None) -> bool:
+    owner, table = name.split(".", 1)
+    return table in ("etl_runs", "etl_table_runs") and warehouse in (None, owner)
 
 
 def _ended(engine: DuckDBEngine, warehouse: str, state: Any, limit: int) -> list[dict[str, Any]]:

@@ -183,7 +183,7 @@ def _while_reading_on(work: Iterator[_Task], land: Callable[[_Task], Manifest | 
     with ThreadPoolExecutor(1, thread_name_prefix="landing") as pool:
         try:
             more = True
-            while more or landing:
+            while more:
                 try:
                     task = next(work, None)
                 except StarbergError as stop:

@@ -18,10 +18,9 @@ from typing import Any, TypedDict
 
 import msgspec
 
-Decoder = msgspec.json.Decoder[Any]
+from starberg.engines.records import UNREADABLE
 
-UNREADABLE = "_unreadable"
-"""Field of a record that stands in for one whose text is not valid Unicode: the text, escaped."""
+Decoder = msgspec.json.Decoder[Any]
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -71,9 +70,8 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
 
 def read_json(body: bytes, charset: str = "", decoder: Decoder | None = None) -> JsonBody:
     """Parse a body, wholly or as far as `decoder` (see `decoder_of`) looks; Malformed says what is wrong with it."""
-    with suppress(
-        msgspec.DecodeError, UnicodeDecodeError, RecursionError
-    ):  # msgspec takes clean JSON only, but is quick
+    # msgspec is quick and takes clean JSON only; what it skips it does not look into, so UTF-8 is checked first.
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body.decode()
         return JsonBody(body, (decoder or _CLEAN).decode(body), clean=True)
     text, raw, decoded = _decode(body, charset)

@@ -191,12 +191,11 @@ class Landing:
 
     def _checkpoint(self, seq: int, last: Manifest | None, rows: int, run_id: str) -> tuple[int, list[Part]]:
         """Write a checkpoint of the key index when reading the loads since the last one would cost more."""
-        if last and last.index:
-            loads_worth = min(last.index.bytes // _BYTES_WORTH_A_LOAD, _MOST_LOADS_WITHOUT_INDEX)
-            if not rows or seq - last.seq < loads_worth:
-                return last.seq, []
-        elif not rows:
-            return 0, []
+        size = last.index.bytes if last and last.index else 0
+        loads_worth = min(size // _BYTES_WORTH_A_LOAD, _MOST_LOADS_WITHOUT_INDEX)
+        since = last.seq if last else 0
+        if not rows or seq - since < loads_worth:
+            return since, []
         return seq, self._write(seq, f"index-{run_id}", _INDEX)
 
     def _notes(self, extract: Extract, unreadable: int) -> list[str]:
