@@ -4,7 +4,9 @@
 |---|---|
 | skip | declaration and inputs are those of the last build |
 | incremental | staging with new loads: the keys they touch |
-| full | all else: every row is computed and compared, only differences are written |
+| restate | by request: a dimension with history, and the staging table it is made from, for keys of a range of days |
+| full | all else: every row is computed and compared, only differences are written; of a dimension with history |
+| | the versions of keys with new changes, and of inferred members that come or go |
 | rebuild | a changed declaration, or by request: staging from all loads, all else as full |
 """
 
@@ -19,20 +21,22 @@ from pathlib import Path
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
-from starberg.etl.compile import dependents_on, lookups, with_relations
+from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import TABLES, BuildState
-from starberg.etl.model import Kind, Table, Warehouse
+from starberg.etl.history import History
+from starberg.etl.history_build import HistoryBuild
+from starberg.etl.model import Kind, Lookup, Table, Warehouse
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.sql_body import fingerprint_parts
-from starberg.etl.staging_build import StagingBuild
+from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
 from starberg.utils.errors import DeclarationError
-from starberg.utils.sql import quote_name, text
+from starberg.utils.sql import quote, quote_name, text
 
 COMPILER_VERSION = "1"
 """Part of every fingerprint: raised when the same declaration compiles to other rows."""
@@ -71,6 +75,7 @@ class Build:
         self._clock = clock
         self._options = options
         self._sources: set[str] = set()
+        self._loaded: dict[str, Loaded] = {}
         self._attached = False
         self._result = BuildResult(notes=self._staging.notes, differences=self._writer.differences)
 
@@ -100,32 +105,37 @@ class Build:
             self._edited(table, state, columns)
         asked = "*" in self._options.rebuild or table.name in self._options.rebuild
         anew = asked or edited or state is None or table.id not in self._tables.pointers
+        mark = state.key_mark if state else 0
         if table.kind == Kind.STAGING:
-            loaded = self._staging.plan(table, loads, anew=anew)
+            loaded = self._loaded[table.name] = self._staging.plan(table, loads, anew=anew)
             strategy, inputs, counts = loaded.strategy, loaded.inputs, Counts()
             if loaded.moves_mark:
                 self._result.marks[table.name] = loaded.manifests[-1]
             if loaded.is_due:
                 self._attach()
-                counts = self._staging.apply(loaded)
+                counts = self._stage(loaded)
         else:
-            inputs = self._inputs(table)
-            if not anew and state and inputs == state.inputs:
+            inputs, restated = self._inputs(table), self._restated(table)
+            if not anew and not restated and state and inputs == state.inputs:
                 return "skip", Counts()
-            strategy, counts = ("rebuild" if edited or asked else "full"), Counts()
+            strategy = "rebuild" if edited or asked else "restate" if restated else "full"
             self._attach()
-        mark = state.key_mark if state else 0
-        if table.kind == Kind.DIMENSION:
-            counts, mark = self._dimension(table, mark)
-        elif table.kind in (Kind.FACT, Kind.BRIDGE):
-            self._source(table)
-            counts = self._apply(table, list(facts.grain(table)), facts.fact(table, self._warehouse))
-        elif table.kind == Kind.MART:
-            counts = self._apply(table, list(getattr(table.header, "grain", [])), table.select)
+            counts, mark = self._built(table, mark, state if state and not anew else None)
         new_state = BuildState(fingerprint, columns, inputs, mark)
         if new_state != state:
             self._result.states[table.name] = new_state
         return strategy, counts
+
+    def _built(self, table: Table, mark: int, state: BuildState | None) -> tuple[Counts, int]:
+        """Compute a table that is not staging; `state` is its last build's, if that may be built upon."""
+        if table.kind == Kind.DIMENSION:
+            if dimensions.header_of(table).is_type2:
+                return self._versions(table, self._changed_keys(table, state) if state else "", mark)
+            return self._dimension(table, mark)
+        if table.kind == Kind.MART:
+            return self._apply(table, list(getattr(table.header, "grain", [])), table.select), mark
+        self._source(table)
+        return self._apply(table, list(facts.grain(table)), facts.fact(table, self._warehouse)), mark
 
     def _fingerprint(self, table: Table) -> tuple[str, Mapping[str, str]]:
         """Return the declaration's fingerprint, and the text of each part of it for saying what changed."""
@@ -133,6 +143,8 @@ class Build:
         if table.kind == Kind.STAGING:
             parts |= _stream_parts(*self._warehouse.stream_of(table))
             parts["name of the quarantine"] = self._warehouse.quarantine_of(table)
+            if self._warehouse.keeps_changes(table):
+                parts["table of changes"] = table.changes
         basis: list[object] = [COMPILER_VERSION, parts]
         if table.kind == Kind.DIMENSION:
             basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]
@@ -156,7 +168,8 @@ class Build:
 
     def _left_over(self) -> list[str]:
         """Return a note for each table whose file is gone."""
-        declared = {*self._warehouse.tables, *TABLES}
+        changes = [t.changes for t in self._warehouse.of_kind(Kind.STAGING) if self._warehouse.keeps_changes(t)]
+        declared = {*self._warehouse.tables, *TABLES, *changes}
         names = sorted(name.split(".", 1)[1] for name in self._writer.published)
         return [
             f"{self._warehouse.name}.{name} is declared nowhere any more: its rows stay as they are"
@@ -170,12 +183,49 @@ class Build:
         for lookup in lookups(table).values():
             read.add(f"{table.warehouse}.{lookup.dimension}")
         if table.kind == Kind.DIMENSION:
+            if dimensions.header_of(table).is_type2:
+                read = {History.of(table, self._warehouse).changes}
             for other, lookup in dependents_on(self._warehouse, table.name):
                 if lookup.missing == "infer":
                     read |= {f"{table.warehouse}.{name}" for name in other.reads}
         return {name: self._tables.pointers.get(name, "") for name in sorted(read)}
 
-    def _dimension(self, table: Table, mark: int) -> tuple[Counts, int]:
+    def _stage(self, loaded: Loaded) -> Counts:
+        """Build a staging table and, if it keeps one, its table of changes, which is told of by itself."""
+        counts, changes = self._staging.apply(loaded)
+        if changes:
+            result = TableResult(
+                loaded.table.changes, loaded.strategy, changes.inserted, changes.updated, changes.deleted
+            )
+            self._result.tables.append(result)
+        return counts
+
+    def _restated(self, table: Table) -> bool:
+        """Return whether a dimension's history is asked to be restated."""
+        asked = self._options.restate
+        if asked is None or table.kind is not Kind.DIMENSION or not dimensions.header_of(table).is_type2:
+            return False
+        return not asked.tables or table.name in asked.tables
+
+    def _changed_keys(self, table: Table, state: BuildState) -> str:
+        """Return a SELECT of the natural keys with changes since a dimension was built; nothing if all may have."""
+        history = History.of(table, self._warehouse)
+        loaded = self._loaded[history.staging.name]
+        if loaded.anew or state.inputs.get(history.changes) != self._writer.published.get(history.changes):
+            return ""
+        if loaded.restated:
+            listed = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
+            return f"SELECT {listed} FROM {restated_keys(history.staging)}"
+        return history.changed_keys(f"{LOAD} > {loaded.published}")
+
+    def _versions(self, table: Table, changed: str, mark: int) -> tuple[Counts, int]:
+        there = table.id in self._tables.pointers
+        before = self._engine.columns(f"SELECT * FROM {quote(table.id)}") if there else []
+        history = History.of(table, self._warehouse)
+        return HistoryBuild(history, self._engine, self._writer, self._references(table)).apply(before, changed, mark)
+
+    def _references(self, table: Table) -> list[tuple[str, Lookup]]:
+        """Return the relations, computed, whose natural keys may become inferred members of a dimension."""
         dependents = {other.name: other for other, _ in dependents_on(self._warehouse, table.name)}
         references = []
         for other in dependents.values():
@@ -183,6 +233,10 @@ class Build:
             if any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
                 references += facts.references(inferring, other, table.name)
+        return references
+
+    def _dimension(self, table: Table, mark: int) -> tuple[Counts, int]:
+        references = self._references(table)
         header, key = dimensions.header_of(table), table.surrogate_key
         if header.calendar:
             calendar = dimensions.calendar_days(header.calendar, references)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from starberg.engines.base import Engine
 from starberg.etl.model import Table
@@ -11,14 +12,31 @@ from starberg.etl.results import TableDifference
 from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
 from starberg.storage.columns import PartitionBy
 from starberg.storage.iceberg_tables import BranchTables
-from starberg.utils.sql import names
+from starberg.utils.sql import names, text
+
+
+@dataclass(frozen=True)
+class Restate:
+    """The keys of some type 2 dimensions (default: all) that changed from one UTC day to another, both inclusive."""
+
+    since: date
+    until: date
+    tables: Collection[str] = ()
+
+    def within(self, column: str) -> str:
+        """Return the condition that a time is in the range."""
+        return f"{column} >= DATE {text(str(self.since))} AND {column} < DATE {text(str(self.until))} + INTERVAL 1 DAY"
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How to build. `rebuild` names tables to build anew (`*`: all); `verify` compares instead of trusting."""
+    """How to build. `rebuild` names tables to build anew (`*`: all); `verify` compares instead of trusting.
+
+    `restate` derives the history of some keys again from the raw loads that are published.
+    """
 
     rebuild: Collection[str] = ()
+    restate: Restate | None = None
     allow_deletes: Collection[str] = ()
     stop_on_edit: bool = False
     verify: bool = False
@@ -34,6 +52,7 @@ class Writer:
         self.published = dict(tables.pointers)
         self.differences: list[TableDifference] = []
         self._engine = engine
+        self._tables = tables
         self._delta = RowDelta(engine, tables, run_id)
         self._verify = verify
 
@@ -46,6 +65,12 @@ class Writer:
         if self._verify:
             self._compare(wanted.name, relation)
         return self._delta.apply(wanted, relation)
+
+    def append(self, wanted: Target, relation: str) -> Counts:
+        """Add the rows of a temporary table, none of whose keys the table has; the engine reads them from then on."""
+        counts = self._delta.append(wanted, relation)
+        self._engine.attach({wanted.name: self._tables.pointers[wanted.name]})
+        return counts
 
     def _compare(self, table: str, relation: str) -> None:
         """Compare computed rows with the published table, independently of how differences are written."""
@@ -64,7 +89,7 @@ class Writer:
         self.differences.append(TableDifference(short, rows, only_published, only_rebuilt))
 
 
-def target(table: Table, key: Sequence[str], scope: str = "") -> Target:
+def target(table: Table, key: Sequence[str], scope: str = "", scope_key: Sequence[str] = ()) -> Target:
     """Return a declared table as the target of a row delta."""
     partition = [PartitionBy.parse(part) for part in getattr(table.header, "partition", [])]
-    return Target(table.id, key, partition, scope)
+    return Target(table.id, key, partition, scope, scope_key=scope_key)

@@ -12,12 +12,14 @@ from sqlglot import exp
 
 from starberg.etl.model import Kind, Lookup, Table, Warehouse
 from starberg.etl.sql_body import Body, output_name, parse_body, star_of, table_name
-from starberg.etl.sql_columns import Columns, driver_columns, with_columns
+from starberg.etl.sql_columns import Columns, driver_columns, key_columns, with_columns
 from starberg.utils.sql import quote, quote_name
 
 LOAD = "_load_id"
 RUN = "_run_id"
 DELETED_AT = "_deleted_at"
+ROW_NUMBER, OP, OBSERVED = "_row_number", "_op", "_observed"
+"""Columns of a table of changes, beside `LOAD`: a record's place in its load, U, D or P, and when it was observed."""
 
 _HAS_WITH = re.compile(r"\s*with\b", re.IGNORECASE)
 
@@ -62,7 +64,7 @@ def source_select(table: Table) -> str:
     """Return a fact's or bridge's SELECT with the columns its lookups read, and its lineage, added."""
     body = parse_body(table.select)
     given = {output_name(projection) for projection in body.projections}
-    wanted = [column for lookup in lookups(table).values() for column in lookup.own_columns()]
+    wanted = [column for lookup in lookups(table).values() for column in lookup.read_columns()]
     extra = [column for column in dict.fromkeys(wanted) if column not in given]
     return _with_lineage(table, body, extra)
 
@@ -77,6 +79,20 @@ def staging_select(table: Table) -> str:
     body = parse_body(table.select)
     starred = any(star_of(projection) is not None for projection in body.projections)
     return body.select if starred else with_columns(body, [LOAD, DELETED_AT])
+
+
+def changes_select(table: Table) -> str:
+    """Return a staging SELECT that passes on a record's place and time."""
+    body = parse_body(table.select)
+    starred = any(star_of(projection) is not None for projection in body.projections)
+    return body.select if starred else with_columns(body, [LOAD, ROW_NUMBER, OBSERVED])
+
+
+def staging_key(table: Table, warehouse: Warehouse) -> list[str]:
+    """Return the staging table's columns that hold its stream's key, in its order."""
+    _, stream = warehouse.stream_of(table)
+    columns = Columns.of([*stream.columns, *stream.key], complete=False)
+    return key_columns(parse_body(table.select), stream.key, lambda _: columns)
 
 
 def with_deleted_at(table: Table) -> str:

@@ -55,11 +55,11 @@ def dimension(
         "SELECT *, false AS is_deleted, true AS is_inferred FROM referenced r "
         f"WHERE NOT EXISTS (FROM members m WHERE {same})"
     )
-    known = ""
+    known, number = "", quote_name(table.surrogate_key)
     if exists:
         relations["known"] = (
-            f"SELECT {names([*key, table.surrogate_key])} FROM {quote(table.id)} "
-            f"WHERE {quote_name(table.surrogate_key)} <> {UNKNOWN_KEY}"
+            f"SELECT {names(key)}, min({number}) AS {number} FROM {quote(table.id)} "
+            f"WHERE {number} <> {UNKNOWN_KEY} GROUP BY ALL"  # several, if it kept versions until now
         )
         known = "known"
     rows = numbered("everyone", known, key, table.surrogate_key, mark)

@@ -14,6 +14,7 @@ from starberg.etl.compile import (
     with_deleted_at,
 )
 from starberg.etl.dimensions import date_key, header_of
+from starberg.etl.history import valid_at, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, FactHeader, Lookup, Table, Warehouse
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
@@ -84,7 +85,9 @@ def references(table_lookups: Mapping[str, Lookup], table: Table, dimension: str
 def _join(alias: str, target: Table, lookup: Lookup) -> str:
     pairs = lookup.pairs(header_of(target).natural_key)
     on = " AND ".join(f"{alias}.{quote_name(natural)} = s.{quote_name(own)}" for natural, own in pairs)
-    return f"\nLEFT JOIN {quote(target.id)} {alias} ON {on}"
+    if not header_of(target).is_type2:
+        return f"\nLEFT JOIN {quote(target.id)} {alias} ON {on}"
+    return f"\nLEFT JOIN {valid_versions(target)} {alias} ON {on} AND {valid_at(alias, 's', lookup.as_of)}"
 
 
 def _keeps_deleted(table: Table) -> bool:

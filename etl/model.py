@@ -51,15 +51,21 @@ def _as_list(value: Any) -> Any:
 
 Columns = Annotated[list[str], BeforeValidator(_as_list)]
 
-_LOOKUP = re.compile(r"^\s*(?P<dimension>\w+)\s*\(\s*(?P<columns>\w+(?:\s*,\s*\w+)*)\s*\)\s*$")
+_LOOKUP = re.compile(
+    r"^\s*(?P<dimension>\w+)\s*\(\s*(?P<columns>\w+(?:\s*,\s*\w+)*)\s*\)(?:\s+as\s+of\s+(?P<as_of>\w+))?\s*$",
+    re.IGNORECASE,
+)
 
 
 class Lookup(Declared):
     """How a fact or bridge finds a dimension's surrogate key.
 
-    Short form `dim_customers(customer_id)`: the columns stand for the dimension's natural key, in its order. Long form:
-    `{dimension: dim_users, on: {user_id: seller_id}, missing: infer}`; `on` maps natural key column to own column.
-    A date dimension's key is computed (yyyymmdd), not looked up.
+    Short form `dim_customers(customer_id) as of sold_at`: the columns stand for the dimension's natural key, in its
+    order. Long form: `{dimension: dim_users, on: {user_id: seller_id}, as_of: sold_at, missing: infer}`; `on` maps
+    natural key column to own column. A date dimension's key is computed (yyyymmdd), not looked up.
+
+    `as of` is for dimensions with history: the version is found that was valid at that time (UTC; a date is its first
+    moment), key 0 where the time is null or before the first version. Without it the newest version is found.
 
     missing: infer (the dimension gets an inferred member), unknown (key 0), fail (a check stops the publish). A null
     natural key is always the unknown member.
@@ -68,6 +74,7 @@ class Lookup(Declared):
     dimension: Name
     columns: list[str] = []
     on: dict[str, str] = {}
+    as_of: Name = ""
     missing: Literal["infer", "unknown", "fail"] = "infer"
 
     @model_validator(mode="before")
@@ -77,8 +84,10 @@ class Lookup(Declared):
             return value
         found = _LOOKUP.match(value)
         if not found:
-            raise ValueError(f"{value!r} is not of the form dim_name(column[, column])")
-        return {"dimension": found["dimension"], "columns": re.split(r"\s*,\s*", found["columns"].strip())}
+            raise ValueError(f"{value!r} is not of the form dim_name(column[, column]) [as of column]")
+        columns = re.split(r"\s*,\s*", found["columns"].strip())
+        as_of = {"as_of": found["as_of"]} if found["as_of"] else {}
+        return {"dimension": found["dimension"], "columns": columns, **as_of}
 
     @model_validator(mode="after")
     def _one_form(self) -> Lookup:
@@ -87,8 +96,12 @@ class Lookup(Declared):
         return self
 
     def own_columns(self) -> list[str]:
-        """Return the fact's columns the lookup reads."""
+        """Return the fact's columns that stand for the natural key."""
         return self.columns or list(self.on.values())
+
+    def read_columns(self) -> list[str]:
+        """Return all of the fact's columns the lookup reads."""
+        return [*self.own_columns(), *([self.as_of] if self.as_of else [])]
 
     def pairs(self, natural_key: list[str]) -> list[tuple[str, str]]:
         """Return (natural key column, own column), in the dimension's order."""
@@ -137,22 +150,52 @@ class Calendar(Declared):
 
 
 class DimensionHeader(Declared):
-    """A dimension: one row per natural key (type 1).
+    """A dimension: one row per natural key (type 1), or one per version of it (type 2).
 
     `surrogate_key` is by default the table's name without its prefix plus `_key`. With `calendar`, the SELECT reads the
     generated relation `calendar(date)` and the surrogate key is the date as yyyymmdd.
+
+    A type 2 dimension reads one staging table row by row and has its key. `track` are the columns whose change makes a
+    version (default: all but the natural key, `valid_from` and `created_at`); the others show the last observation
+    inside the version. `valid_from` is the column that dates a change (default, and where it is null: the observation's
+    own time); the first version starts at `created_at` if that is declared and set, else at 1900-01-01. order: observed
+    (arrival decides the state, `valid_from` only dates it), valid_time (`valid_from` decides; for streams that are
+    change logs).
     """
 
     natural_key: Columns = []
     surrogate_key: Name = ""
-    history: Literal["type1"] = "type1"
+    history: Literal["type1", "type2"] = "type1"
+    track: Columns = []
+    valid_from: Name = ""
+    created_at: Name = ""
+    order: Literal["observed", "valid_time"] = "observed"
     calendar: Calendar | None = None
     partition: Columns = []
+
+    @property
+    def is_type2(self) -> bool:
+        """Whether the dimension keeps versions."""
+        return self.history == "type2"
 
     @model_validator(mode="after")
     def _key_or_calendar(self) -> DimensionHeader:
         if bool(self.natural_key) == bool(self.calendar):
             raise ValueError("needs `natural_key`, or `calendar` for a date dimension")
+        return self
+
+    @model_validator(mode="after")
+    def _type2_alone(self) -> DimensionHeader:
+        given = [name for name in ("track", "valid_from", "created_at") if getattr(self, name)]
+        given += ["order"] if self.order != "observed" else []
+        if given and not self.is_type2:
+            raise ValueError(f"`{given[0]}` is for dimensions with `history: type2`")
+        if self.is_type2 and self.calendar:
+            raise ValueError("a date dimension has no history")
+        if both := [name for name in self.track if name in self.natural_key]:
+            raise ValueError(f"`track` names {both[0]}, which is of the natural key: it never changes")
+        if self.order == "valid_time" and not self.valid_from:
+            raise ValueError("`order: valid_time` needs `valid_from`")
         return self
 
 
@@ -233,6 +276,11 @@ class Table:
         return f"{self.warehouse}.{self.name}"
 
     @property
+    def changes(self) -> str:
+        """The name, without the warehouse, of the table of a staging table's changes."""
+        return f"{self.name}_changes"
+
+    @property
     def surrogate_key(self) -> str:
         """A dimension's key column: as its header says, else `dim_store` has `store_key`. Empty for other kinds."""
         if not isinstance(self.header, DimensionHeader):
@@ -259,6 +307,14 @@ class Warehouse:
         assert isinstance(table.header, StagingHeader)
         source, stream = table.header.stream.split(".")
         return self.sources[source], self.sources[source].streams[stream]
+
+    def keeps_changes(self, table: Table) -> bool:
+        """Return whether a staging table feeds a dimension with history, and so keeps every change."""
+        return table.kind is Kind.STAGING and any(
+            table.name in other.reads
+            for other in self.of_kind(Kind.DIMENSION)
+            if isinstance(other.header, DimensionHeader) and other.header.is_type2
+        )
 
     def quarantine_of(self, table: Table) -> str:
         """Return the table (`warehouse.name`) for a staging table's unreadable records: its stream's.

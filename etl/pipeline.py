@@ -22,7 +22,7 @@ from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import STATE, TABLES, ControlTables, RunRow, state_row
 from starberg.etl.model import Warehouse
-from starberg.etl.quality import Check, CheckResult, invariants, own_checks, run_check
+from starberg.etl.quality import Check, CheckResult, checked_against, invariants, own_checks, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.storage.branches import Branch, Catalog, gone
@@ -200,7 +200,7 @@ class Pipeline:
         for table in self._warehouse.tables.values():
             related = {
                 table.id,
-                *(f"{table.warehouse}.{k.dimension}" for k in getattr(table.header, "keys", {}).values()),
+                *(f"{table.warehouse}.{name}" for name in checked_against(table)),
             }
             if related & moved:
                 checks += invariants(table, self._warehouse)
@@ -236,7 +236,8 @@ class Pipeline:
         control.write(delta, "etl_tables", [state_row(name, state) for name, state in result.states.items()])
         marks = [_mark_row(table, manifest, now) for table, manifest in result.marks.items()]
         control.write(delta, "high_water_mark", marks)
-        kinds = {table.name: table.kind.value for table in self._warehouse.tables.values()}
+        declared = self._warehouse.tables.values()
+        kinds = {t.name: t.kind.value for t in declared} | {t.changes: t.kind.value for t in declared}
         ran = [table for table in result.tables if table.strategy != "skip"]
         rows = [{"run_id": progress.run_id, "table_name": t.name, "kind": kinds[t.name], **asdict(t)} for t in ran]
         control.write(delta, "etl_table_runs", rows)

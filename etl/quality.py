@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
-from starberg.etl.compile import lookups
+from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group
-from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, Kind, Lookup, Table, Warehouse
-from starberg.etl.sql_body import parse_body
-from starberg.etl.sql_columns import Columns, key_columns
+from starberg.etl.history import NEVER, History, valid_at, valid_versions
+from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, DimensionHeader, Kind, Lookup, Table, Warehouse
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -59,9 +58,9 @@ def run_check(engine: Engine, check: Check) -> CheckResult:
 def invariants(table: Table, warehouse: Warehouse) -> Iterator[Check]:
     """Return what must hold for a table of its kind."""
     if table.kind == Kind.STAGING:
-        yield _unique("natural_key_unique", table.id, _staging_key(table, warehouse))
+        yield _unique("natural_key_unique", table.id, staging_key(table, warehouse))
     elif table.kind == Kind.DIMENSION:
-        yield from _dimension(table)
+        yield from _dimension(table, warehouse)
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
         for column, lookup in lookups(table).items():
@@ -70,6 +69,13 @@ def invariants(table: Table, warehouse: Warehouse) -> Iterator[Check]:
             yield _weights(table, table.header)
     elif table.kind == Kind.MART and getattr(table.header, "grain", []):
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
+
+
+def checked_against(table: Table) -> list[str]:
+    """Return the tables whose changes are a reason to check a table again: looked up, or with its live keys."""
+    if isinstance(table.header, DimensionHeader) and table.header.is_type2:
+        return list(table.reads)
+    return [lookup.dimension for lookup in lookups(table).values()]
 
 
 def own_checks(warehouse: Warehouse) -> list[Check]:
@@ -81,14 +87,7 @@ def own_checks(warehouse: Warehouse) -> list[Check]:
     return checks
 
 
-def _staging_key(table: Table, warehouse: Warehouse) -> list[str]:
-    """Return the staging table's columns that hold its stream's key."""
-    _, stream = warehouse.stream_of(table)
-    columns = Columns.of([*stream.columns, *stream.key], complete=False)
-    return key_columns(parse_body(table.select), stream.key, lambda _: columns)
-
-
-def _dimension(table: Table) -> Iterator[Check]:
+def _dimension(table: Table, warehouse: Warehouse) -> Iterator[Check]:
     header, key = header_of(table), table.surrogate_key
     yield _unique("surrogate_key_unique", table.id, [key])
     yield Check(
@@ -96,7 +95,9 @@ def _dimension(table: Table) -> Iterator[Check]:
         table.id,
         f"SELECT count(*) AS rows FROM {quote(table.id)} WHERE {quote_name(key)} = {UNKNOWN_KEY} HAVING count(*) <> 1",
     )
-    if header.natural_key:
+    if header.is_type2:
+        yield from history_checks(History.of(table, warehouse))
+    elif header.natural_key:
         known = f"{quote_name(key)} <> {UNKNOWN_KEY}"
         yield _unique("natural_key_unique", table.id, header.natural_key, where=known)
 
@@ -133,11 +134,70 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
             "GROUP BY ALL",
         )
     on = " AND ".join(f"d.{quote_name(natural)} = f.{quote_name(own)}" for natural, own in pairs)
+    members, name = quote(target.id), "member"
+    if header_of(target).is_type2:
+        members, name = valid_versions(target), "version"
+        on += f" AND {valid_at('d', 'f', lookup.as_of)}"
     yield Check(
-        f"{column}_is_the_member",
+        f"{column}_is_the_{name}",
         table.id,
-        f"SELECT f.{key}, d.{quote_name(target.surrogate_key)} AS member FROM {quote(table.id)} f "
-        f"JOIN {quote(target.id)} d ON {on} WHERE d.{quote_name(target.surrogate_key)} <> f.{key}",
+        f"SELECT f.{key}, d.{quote_name(target.surrogate_key)} AS {name} FROM {quote(table.id)} f "
+        f"JOIN {members} d ON {on} WHERE d.{quote_name(target.surrogate_key)} <> f.{key}",
+    )
+
+
+def history_checks(history: History) -> Iterator[Check]:
+    """Return what must hold of the versions of a type 2 dimension."""
+    table, key = history.table.id, list(history.key)
+    number = quote_name(history.table.surrogate_key)
+    versions = f"{quote(table)} WHERE {number} <> {UNKNOWN_KEY}"
+    window = f"WINDOW w AS (PARTITION BY {names(key)} ORDER BY effective_from)"
+    following = f"(SELECT *, lead(effective_from) OVER w AS _next FROM {versions} {window})"
+    listed = f"{names(key)}, {number}, effective_from, effective_to"
+    yield _unique("version_unique", table, [*key, "effective_from"], where=f"{number} <> {UNKNOWN_KEY}")
+    yield Check("version_has_a_span", table, f"SELECT {listed} FROM {versions} AND effective_to <= effective_from")
+    yield Check(
+        "current_has_no_end", table, f"SELECT {listed} FROM {versions} AND is_current <> (effective_to IS NULL)"
+    )
+    yield Check(
+        "versions_do_not_overlap",
+        table,
+        f"SELECT {listed} FROM {following} WHERE _next < coalesce(effective_to, {NEVER})",
+    )
+    same = " AND ".join(f"c.{quote_name(own)} = d.{quote_name(name)}" for name, own in history.key.items())
+    yield Check(
+        "gap_is_a_delete",
+        table,
+        f"SELECT {listed} FROM {following} d WHERE (_next > effective_to OR is_deleted) "
+        f"AND NOT EXISTS (FROM {quote(history.changes)} c WHERE {same} AND c.{OP} = 'D')",
+    )
+    yield Check(
+        "deleted_is_the_last_and_closed",
+        table,
+        f"SELECT {listed} FROM {following} WHERE is_deleted AND (_next IS NOT NULL OR effective_to IS NULL) "
+        "OR NOT is_deleted AND _next IS NULL AND effective_to IS NOT NULL",
+    )
+    same_values = " AND ".join(
+        f"{quote_name(name)} IS NOT DISTINCT FROM lead({quote_name(name)}) OVER w" for name in history.tracked
+    )
+    again = f"SELECT *, lead(effective_from) OVER w = effective_to AND {same_values} AS _again FROM {versions} {window}"
+    yield Check("version_says_something_new", table, f"SELECT {listed} FROM ({again}) WHERE _again")
+    if history.header.order == "observed":
+        yield _live_keys(history, versions)
+
+
+def _live_keys(history: History, versions: str) -> Check:
+    """The keys with a current version are those the source has (and those inferred)."""
+    own = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
+    key = names(list(history.key))
+    staging = quote(f"{history.table.warehouse}.{history.staging.name}")
+    live = f"SELECT {own} FROM {staging} WHERE {DELETED_AT} IS NULL"
+    current = f"SELECT {key} FROM {versions} AND is_current AND NOT is_inferred"
+    return Check(
+        "live_keys_are_current",
+        history.table.id,
+        f"(SELECT {key}, 'has no current version' AS problem FROM ({live} EXCEPT {current})) UNION ALL "
+        f"(SELECT {key}, 'is current and deleted' AS problem FROM ({current} EXCEPT {live}))",
     )
 
 

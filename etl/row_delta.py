@@ -47,8 +47,8 @@ class Target:
     """The table to bring up to date.
 
     `key` identifies a row (empty: rows have no identity, any difference replaces the table). `scope` names a relation
-    with the key columns: only those keys are compared, all other rows stay; without it, absent keys are deleted. A
-    table of `fold_files` data files (0: never) is rewritten to one when it changes.
+    with the columns `scope_key` (default: the key): only rows with those values are compared, all others stay; without
+    it, absent keys are deleted. A table of `fold_files` data files (0: never) is rewritten to one when it changes.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Target:
     partition: Sequence[PartitionBy] = ()
     scope: str = ""
     fold_files: int = 0
+    scope_key: Sequence[str] = ()
 
 
 class RowDelta:
@@ -144,7 +145,7 @@ class RowDelta:
         scan = self._engine.scan(before.location or "")
         rows = f"SELECT {_listed(before, staged)}, filename AS _file, file_row_number AS _pos FROM {scan} s"
         if target.scope:
-            on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.key)
+            on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.scope_key or target.key)
             rows += f" SEMI JOIN {target.scope} t ON {on}"
         return f"({rows})"
 

@@ -30,7 +30,9 @@ def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") ->
     """Yield what is wrong with a SELECT of a kind, as far as its own file tells."""
     yield from refused(body)
     if kind is Kind.STAGING:
-        yield from _not_row_wise(body)
+        yield from _staging(body)
+    if isinstance(header, DimensionHeader) and header.is_type2:
+        yield from _with_history(body)
     if kind in (Kind.DIMENSION, Kind.BRIDGE, Kind.FACT):
         yield from _stars(body)
     if kind is not Kind.CHECK:
@@ -43,6 +45,9 @@ def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dic
     if isinstance(header, DimensionHeader):
         found |= {surrogate_key: "the surrogate key, which the engine adds"} if surrogate_key else {}
         found |= dict.fromkeys(("is_inferred", "is_deleted"), "the engine's own in a dimension")
+        if header.is_type2:
+            added = ("effective_from", "effective_to", "is_current")
+            found |= dict.fromkeys(added, "the engine's own in a dimension with history")
     if isinstance(header, FactHeader | BridgeHeader):
         found |= dict.fromkeys(header.keys, "a lookup's key, which the engine adds")
     if isinstance(header, FactHeader) and header.deletes == "mark":
@@ -61,26 +66,24 @@ def partition_columns(partition: Sequence[str]) -> list[str]:
     return [match[1] or match[2] for _, match in matches if match is not None]
 
 
-def _not_row_wise(body: Body) -> Iterator[SqlProblem]:
-    shapes: list[tuple[tuple[type[exp.Expr], ...], str]] = [
-        ((exp.Join, exp.Lateral), "a join"),
-        ((exp.Window,), "a window function"),
-        ((exp.AggFunc, exp.Group, exp.Having), "an aggregate"),
-        ((exp.Distinct,), "DISTINCT"),
-        ((exp.SetOperation,), "a UNION"),
-        ((exp.With, exp.Subquery, exp.Exists), "WITH or a subquery"),
-        ((exp.Explode, exp.Unnest), "unnest()"),
-        ((exp.Order, exp.Limit, exp.Offset, exp.Fetch, exp.Qualify), "ORDER BY, LIMIT or QUALIFY"),
-    ]
+_SHAPES: Sequence[tuple[tuple[type[exp.Expr], ...], str]] = (
+    ((exp.Join, exp.Lateral), "a join"),
+    ((exp.Window,), "a window function"),
+    ((exp.AggFunc, exp.Group, exp.Having), "an aggregate"),
+    ((exp.Distinct,), "DISTINCT"),
+    ((exp.SetOperation,), "a UNION"),
+    ((exp.With, exp.Subquery, exp.Exists), "WITH or a subquery"),
+    ((exp.Explode, exp.Unnest), "unnest()"),
+    ((exp.Order, exp.Limit, exp.Offset, exp.Fetch, exp.Qualify), "ORDER BY, LIMIT or QUALIFY"),
+)
+"""What makes the rows of a result others than those that are read."""
+
+
+def _staging(body: Body) -> Iterator[SqlProblem]:
     hint = "Staging is its stream row by row; do this in a dimension, bridge, fact or mart."
-    told: set[str] = set()
-    for node in body.query.walk():
-        what = next((what for types, what in shapes if isinstance(node, types)), "")
-        what = "an aggregate" if called_name(node) in _MORE_AGGREGATES else what
-        if what and what not in told:
-            told.add(what)
-            yield body.problem(node, f"{what} in staging", hint)
-    if told:
+    reshaped = list(_reshaped(body, "in staging", hint))
+    yield from reshaped
+    if reshaped:
         return
     tables = list(body.reads.values())
     if len(tables) != 1:
@@ -88,6 +91,37 @@ def _not_row_wise(body: Body) -> Iterator[SqlProblem]:
     elif len(tables[0].parts) > 1:
         hint = f"Write FROM {tables[0].name}, and `stream: {table_name(tables[0])}` in the header."
         yield body.problem(tables[0], "a stream is read by its own name", hint)
+
+
+def _with_history(body: Body) -> Iterator[SqlProblem]:
+    """A version is one staged row as it was; that it is not read is no change of it."""
+    hint = "A dimension with history is one staging table row by row; do this in staging or in a mart."
+    reshaped = list(_reshaped(body, "in a dimension with history", hint))
+    yield from reshaped
+    where = body.query.args.get("where")
+    if where is not None:
+        yield body.problem(
+            where, "WHERE in a dimension with history", "Filter in staging: what is left out is deleted."
+        )
+    elif not reshaped and len(body.reads) != 1:
+        message = "a dimension with history reads exactly one staging table"
+        yield SqlProblem(message, hint="Write FROM stg_….", line=body.first_line, column=1)
+    for projection in body.projections:
+        if output_name(projection).startswith("_"):
+            message = (
+                f"column {output_name(projection)!r} starts with _, as the engine's own in a dimension with history"
+            )
+            yield body.problem(projection, message, "Name it AS another.")
+
+
+def _reshaped(body: Body, where: str, hint: str) -> Iterator[SqlProblem]:
+    told: set[str] = set()
+    for node in body.query.walk():
+        what = next((what for types, what in _SHAPES if isinstance(node, types)), "")
+        what = "an aggregate" if called_name(node) in _MORE_AGGREGATES else what
+        if what and what not in told:
+            told.add(what)
+            yield body.problem(node, f"{what} {where}", hint)
 
 
 def _stars(body: Body) -> Iterator[SqlProblem]:

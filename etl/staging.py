@@ -12,8 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starberg.engines.records import JsonColumn, typed, typed_records
-from starberg.etl.compile import DELETED_AT, LOAD, RUN, staging_select, with_relations
+from starberg.etl.compile import (
+    DELETED_AT,
+    LOAD,
+    OBSERVED,
+    OP,
+    ROW_NUMBER,
+    RUN,
+    changes_select,
+    staging_select,
+    with_relations,
+)
 from starberg.etl.model import Table
+from starberg.etl.sql_body import parse_body
 from starberg.utils.sql import names, quote, quote_name, text
 
 _PLACE = f"{{load: {LOAD}, row: _row}}"
@@ -58,11 +69,6 @@ class StagingStep:
         Columns: the staging table's key columns, `_key`, `u_load`, `u_row` (null: no good record), `has_bad`,
         `gone_at` (null: present).
         """
-        types = [self.columns[name].type for name in self.key]
-        keys = ", ".join(
-            f"{typed(f'''json_extract_string(_key, '$[{n}]')''', kind)} AS {quote_name(out)}"
-            for n, (out, kind) in enumerate(zip(self.key.values(), types, strict=True))
-        )
         return (
             "WITH p AS (SELECT *, _op = 'U' AND _bad IS NULL AS good, "
             f"max({_PLACE}) FILTER (_op = 'U') OVER (PARTITION BY _key) AS last_u "
@@ -71,7 +77,7 @@ class StagingStep:
             "bool_or(_op = 'U' AND _bad IS NOT NULL) AS has_bad, "
             f"min(_observed) FILTER (_op = 'D' AND (last_u IS NULL OR {_PLACE} > last_u)) AS gone_at "
             "FROM p GROUP BY _key) "
-            f"SELECT {keys}, _key, u.load AS u_load, u.row AS u_row, has_bad, gone_at FROM k"
+            f"SELECT {self._keys()}, _key, u.load AS u_load, u.row AS u_row, has_bad, gone_at FROM k"
         )
 
     def wanted(self) -> str:
@@ -91,12 +97,43 @@ class StagingStep:
         )
         return f"SELECT * FROM ({fresh}) UNION ALL BY NAME SELECT * FROM ({kept})"
 
+    def changes(self) -> str:
+        """Every accepted observation of the touched keys. Grain: one raw record.
+
+        Columns: those of the staging table but `_deleted_at`, and `_row_number`, `_observed` (UTC), `_op`: U (the row
+        was so), D (it was gone: only its key is set), P (it was there, its record cannot be read: as D).
+        """
+        seen = f"{LOAD}, _row AS {ROW_NUMBER}, {OBSERVED}"
+        source = "(FROM observed SEMI JOIN touched USING (_key))"
+        good = f"SELECT {names(list(self.columns))}, {seen} FROM {source} WHERE _op = 'U' AND _bad IS NULL"
+        rows = with_relations({self.table.reads[0]: good}, changes_select(self.table))
+        keys = f"SELECT {self._keys()}, {seen}"
+        others = (
+            f"{keys}, CASE _op WHEN 'D' THEN 'D' ELSE 'P' END AS {OP} FROM {source} WHERE _op = 'D' OR _bad IS NOT NULL"
+        )
+        if parse_body(self.table.select).query.args.get("where"):  # What it leaves out is not there.
+            same = f"r.{LOAD} = o.{LOAD} AND r.{ROW_NUMBER} = o._row"
+            others += (
+                f" UNION ALL BY NAME {keys}, 'D' AS {OP} FROM {source} o WHERE _op = 'U' AND _bad IS NULL "
+                f"AND NOT EXISTS (FROM rows r WHERE {same})"
+            )
+        relations = {"rows": rows, "others": others}
+        return with_relations(relations, f"SELECT *, 'U' AS {OP} FROM rows UNION ALL BY NAME FROM others")
+
     def closed(self) -> str:
         """Live rows before, and how many of them the build deletes: (live, closed)."""
         on = " AND ".join(f"e.{quote_name(k)} = w.{quote_name(k)}" for k in self.key.values())
         return (
             f"SELECT count(*), count(*) FILTER (w.{DELETED_AT} IS NOT NULL) FROM {quote(self.table.id)} e "
             f"LEFT JOIN wanted w ON {on} WHERE e.{DELETED_AT} IS NULL"
+        )
+
+    def _keys(self) -> str:
+        """The staging table's key columns, typed from a record's key."""
+        types = [self.columns[name].type for name in self.key]
+        return ", ".join(
+            f"{typed(f'''json_extract_string(_key, '$[{n}]')''', kind)} AS {quote_name(out)}"
+            for n, (out, kind) in enumerate(zip(self.key.values(), types, strict=True))
         )
 
     def _type_of_bad(self) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import BuildOptions, Writer, target
-from starberg.etl.model import StagingHeader, Table, Warehouse
+from starberg.etl.compile import LOAD, OBSERVED, ROW_NUMBER
+from starberg.etl.dimensions import header_of
+from starberg.etl.history import CHANGED_AT, History
+from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
 from starberg.etl.row_delta import Counts, Target
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
@@ -18,7 +21,7 @@ from starberg.ingestion.columns import json_columns
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.errors import CheckFailed, GuardStopped
-from starberg.utils.sql import quote
+from starberg.utils.sql import names, quote, quote_name
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Loaded:
     manifests: Sequence[Manifest]
     published: int
     anew: bool
+    restated: bool = False
 
     @property
     def seq(self) -> int:
@@ -49,14 +53,21 @@ class Loaded:
     @property
     def is_due(self) -> bool:
         """Whether there is anything to compute."""
-        return self.anew or any(manifest.parts for manifest in self.manifests)
+        return self.anew or self.restated or any(manifest.parts for manifest in self.manifests)
 
     @property
     def strategy(self) -> str:
         """How it is built."""
+        if self.restated:
+            return "restate"
         if self.anew:
             return "rebuild" if self.published else "full"
         return "incremental" if self.is_due else "skip"
+
+
+def restated_keys(table: Table) -> str:
+    """Return the temporary table of the keys whose changes a restatement derived again."""
+    return quote_name(f"restated_{table.name}")
 
 
 class StagingBuild:
@@ -80,28 +91,76 @@ class StagingBuild:
         self._options = options
 
     def plan(self, table: Table, loads: Mapping[str, int], *, anew: bool) -> Loaded:
-        """Return what a table has to take in; a verification stops at what is published."""
+        """Return what a table has to take in; a verification or restatement stops at what is published."""
         assert isinstance(table.header, StagingHeader)
         chain = RawStream(self._store, self._warehouse.name, *table.header.stream.split("."))
-        published = loads.get(chain.name, 0)
-        manifests = chain.loads(0 if anew else published, at_least=published)
-        if self._options.verify:
+        published, restated = loads.get(chain.name, 0), self._is_restated(table) and not anew
+        manifests = chain.loads(0 if anew or restated else published, at_least=published)
+        if self._options.verify or self._options.restate:
             manifests = [manifest for manifest in manifests if manifest.seq <= published]
-        return Loaded(table, chain, manifests, published, anew)
+        return Loaded(table, chain, manifests, published, anew, restated)
 
-    def apply(self, loaded: Loaded) -> Counts:
-        """Build the table. Raises CheckFailed (too much in quarantine), GuardStopped, LakeError (raw is damaged)."""
+    def apply(self, loaded: Loaded) -> tuple[Counts, Counts]:
+        """Build the table; return what changed in it, and in its table of changes.
+
+        Raises CheckFailed (too much in quarantine), GuardStopped, LakeError (raw is damaged).
+        """
         step = self._step(loaded)
-        for name, select in (("observed", step.observed()), ("touched", step.touched()), ("wanted", step.wanted())):
-            self._writer.temp(name, select)
-        self._quarantine(step, loaded.chain.stream)
+        self._writer.temp("observed", step.observed())
+        touched = step.touched()
+        if loaded.restated:
+            touched = f"SELECT * FROM ({touched}) t WHERE {self._in_range(step)}"
+        self._writer.temp("touched", touched)
+        self._writer.temp("wanted", step.wanted())
+        if not loaded.restated:
+            self._quarantine(step, loaded.chain.stream)
         if step.incremental:
             self._guard(step)
-        scope = "touched" if step.incremental else ""
+        scope = "" if loaded.anew else "touched"
         counts = self._writer.bring(target(step.table, list(step.key.values()), scope), "wanted")
+        changes = Counts()
+        if self._warehouse.keeps_changes(step.table):
+            changes = self._changes(step, loaded)
         for name in ("observed", "touched", "wanted"):
             self._engine.run(f"DROP TABLE {name}")
+        return counts, changes
+
+    def _changes(self, step: StagingStep, loaded: Loaded) -> Counts:
+        """Add the new loads' observations to the table of changes; those of restated keys replace what it has."""
+        self._writer.temp("changes", step.changes())
+        key = list(step.key.values())
+        wanted = Target(f"{self._warehouse.name}.{step.table.changes}", [LOAD, ROW_NUMBER])
+        if loaded.restated:
+            self._writer.temp(restated_keys(step.table), f"SELECT {names(key)} FROM touched")
+            counts = self._writer.bring(replace(wanted, scope="touched", scope_key=key), "changes")
+        elif step.incremental:
+            counts = self._writer.append(replace(wanted, scope="changes"), "changes")
+        else:
+            counts = self._writer.bring(wanted, "changes")
+        self._engine.run("DROP TABLE changes")
         return counts
+
+    def _is_restated(self, table: Table) -> bool:
+        asked = self._options.restate
+        return asked is not None and any(h.staging is table for h in self._restated(table))
+
+    def _restated(self, table: Table) -> list[History]:
+        """Return the histories that are made from a staging table and asked to be restated."""
+        asked = self._options.restate.tables if self._options.restate else ()
+        dimensions = [d for d in self._warehouse.of_kind(Kind.DIMENSION) if not asked or d.name in asked]
+        return [History.of(d, self._warehouse) for d in dimensions if header_of(d).is_type2 and table.name in d.reads]
+
+    def _in_range(self, step: StagingStep) -> str:
+        """Return the condition that a key was observed, or a version of it took effect, in the range to restate."""
+        assert self._options.restate
+        within = self._options.restate.within
+        found = [f"EXISTS (FROM observed o WHERE o._key = t._key AND {within('o.' + OBSERVED)})"]
+        for history in self._restated(step.table):
+            if history.table.id not in self._writer.published:
+                continue
+            same = " AND ".join(f"d.{quote_name(n)} = t.{quote_name(own)}" for n, own in history.key.items())
+            found.append(f"EXISTS (FROM {quote(history.table.id)} d WHERE {same} AND {within('d.' + CHANGED_AT)})")
+        return " OR ".join(found)
 
     def _step(self, loaded: Loaded) -> StagingStep:
         source, stream = self._warehouse.stream_of(loaded.table)
@@ -111,7 +170,8 @@ class StagingBuild:
         columns = json_columns(stream, loaded.manifests[-1].columns if loaded.manifests else {})
         outputs = key_columns(parse_body(loaded.table.select), stream.key, lambda _: Columns.of(columns))
         key = dict(zip(stream.key, outputs, strict=True))
-        return StagingStep(loaded.table, files, columns, key, source.timezone, incremental=not loaded.anew)
+        incremental = not loaded.anew and not loaded.restated
+        return StagingStep(loaded.table, files, columns, key, source.timezone, incremental=incremental)
 
     def _quarantine(self, step: StagingStep, stream: str) -> None:
         """Move unreadable records aside; CheckFailed if those an earlier run did not accept pass the table's limit."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from starberg.etl.declarations import Draft
 from starberg.etl.model import BridgeHeader, DimensionHeader, FactHeader, Kind, Lookup, MartHeader, StagingHeader, Table
-from starberg.etl.sql_body import SqlProblem
+from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
 from starberg.etl.sql_rules import partition_columns, reserved_columns
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
+from starberg.utils.errors import DeclarationError
 
 CONTROL_TABLES = ("data_quality_results", "etl_runs", "etl_table_runs", "etl_tables", "high_water_mark")
 """The engine's own tables, which marts and checks may read; as `quarantine_<stream>`."""
@@ -35,6 +36,7 @@ class TableRules:
     sources: Mapping[str, SourceSpec]
     drafts: Mapping[str, Draft]
     _columns: dict[str, Columns] = field(default_factory=dict)
+    _keys: dict[str, list[str]] = field(default_factory=dict)
 
     def tables(self) -> list[Table]:
         """Return the tables with all names looked up; DeclarationError tells the first mistake."""
@@ -47,7 +49,7 @@ class TableRules:
         source, stream = self._stream(draft, header.stream)
         read = Columns.of([*stream.columns, *stream.key], complete=stream.undeclared == "ignore")
         try:
-            key_columns(draft.body, stream.key, lambda _: read)
+            self._keys[draft.table.name] = key_columns(draft.body, stream.key, lambda _: read)
         except SqlProblem as problem:
             raise draft.in_sql(problem) from None
         self._columns[draft.table.name] = output_columns(draft.body, lambda _: read)
@@ -83,7 +85,24 @@ class TableRules:
         if isinstance(draft.table.header, FactHeader | BridgeHeader):
             for key, lookup in draft.table.header.keys.items():
                 self._check_lookup(draft, key, lookup)
-        return replace(draft.table, select=self._select(draft, [*_wanted(draft), *_partition(draft)]))
+        table = replace(draft.table, select=self._select(draft, [*_wanted(draft), *_partition(draft)]))
+        if isinstance(table.header, DimensionHeader) and table.header.is_type2:
+            self._check_history(draft, table)
+        return table
+
+    def _check_history(self, draft: Draft, table: Table) -> None:
+        """A member's versions are made from the changes of one row of staging: it has that row's key."""
+        assert isinstance(table.header, DimensionHeader)
+        [staging] = table.reads
+        known = Columns.of(self._keys[staging], complete=False)
+        outputs = output_columns(parse_body(table.select), lambda _: known).by_name
+        passed = [outputs[name.lower()].source for name in table.header.natural_key if name.lower() in outputs]
+        if sorted(passed) != sorted(self._keys[staging]):
+            hint = f"Pass {', '.join(self._keys[staging])} on as it is, and name it here."
+            raise draft.in_header(("natural_key",), f"a dimension with history has the key of {staging}", hint=hint)
+        if f"{staging}_changes" in self.drafts:
+            hint = f"{staging} feeds {table.name}, so the engine keeps its changes under that name."
+            raise DeclarationError(str(self.drafts[f"{staging}_changes"].table.path), "the name is taken", hint=hint)
 
     def _unreadable(self, draft: Draft, name: str) -> tuple[str, str] | None:
         """Return why a table may not be read, and what to write instead."""
@@ -122,6 +141,9 @@ class TableRules:
             hint = did_you_mean(lookup.dimension, self._names(Kind.DIMENSION))
             raise draft.in_header(at, f"there is no dimension {lookup.dimension!r}", hint=hint)
         natural = [] if header.calendar else header.natural_key
+        if lookup.as_of and not header.is_type2:
+            hint = f"Leave out `as of`, or declare `history: type2` in {lookup.dimension}."
+            raise draft.in_header(at, f"{lookup.dimension} keeps no history", hint=hint)
         if header.calendar and len(lookup.columns) != 1:
             raise draft.in_header(at, f"{lookup.dimension} takes one date", hint=f"Write {lookup.dimension}(column).")
         if lookup.columns and natural and len(lookup.columns) != len(natural):
@@ -154,11 +176,17 @@ def _wanted(draft: Draft) -> Iterator[Wanted]:
     header = draft.table.header
     if isinstance(header, DimensionHeader):
         yield from [(("calendar",), "date")] if header.calendar else ((("natural_key",), c) for c in header.natural_key)
+        yield from ((("track",), column) for column in header.track)
+        yield from (
+            (f, column)
+            for f, column in ((("valid_from",), header.valid_from), (("created_at",), header.created_at))
+            if column
+        )
     if isinstance(header, FactHeader | BridgeHeader | MartHeader):
         added = getattr(header, "keys", {})
         yield from ((("grain",), column) for column in header.grain if column not in added)
     if isinstance(header, FactHeader | BridgeHeader):
-        yield from ((("keys", key), column) for key, lookup in header.keys.items() for column in lookup.own_columns())
+        yield from ((("keys", key), column) for key, lookup in header.keys.items() for column in lookup.read_columns())
     if isinstance(header, BridgeHeader) and header.weight != "none":
         yield from ((("group" if header.group else "grain",), c) for c in header.group or header.grain[:1])
         yield from [(("weight",), "weight")] if header.weight == "declared" else []

@@ -16,7 +16,8 @@ import atexit
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from servers import FakeClock
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.build import Build, BuildResult
-from starberg.etl.build_writer import BuildOptions
+from starberg.etl.build_writer import BuildOptions, Restate
 from starberg.etl.control import BuildState
 from starberg.etl.model import Kind, Warehouse
 from starberg.etl.project import load_warehouse
@@ -114,6 +115,8 @@ class TempLake:
     _streams: dict[str, Any] = field(default_factory=dict)
     _warehouse: Warehouse | None = None
     _runs: int = 0
+    spoilt: bool = False
+    """Whether a test wrote to tables past the product."""
     _states: dict[str, BuildState] = field(default_factory=dict)
     _loads: dict[str, int] = field(default_factory=dict)
 
@@ -195,7 +198,14 @@ class TempLake:
         check: bool = True,
     ) -> Built:
         """Build every table on a branch, run the checks and publish; CheckFailed if one failed."""
-        options = BuildOptions(rebuild, allow_deletes, stop_on_edit)
+        options = BuildOptions(rebuild, allow_deletes=allow_deletes, stop_on_edit=stop_on_edit)
+        return self._publish(options, check=check)
+
+    def restate(self, since: datetime, until: datetime) -> Built:
+        """Restate the days of all dimensions with history from one to another, and publish."""
+        return self._publish(BuildOptions(restate=Restate(since.date(), until.date())), check=True)
+
+    def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
             result = self._build(branch, engine, tables, options)
             checks = self._checks(engine) if check else []
@@ -206,6 +216,23 @@ class TempLake:
         self._states |= result.states
         self._loads |= {f"{load.source}.{load.stream}": load.seq for load in result.marks.values()}
         return Built(result, checks)
+
+    @property
+    def builds(self) -> int:
+        """How many tables builds have left a state of."""
+        return len(self._states)
+
+    def failing(self) -> list[str]:
+        """Return the checks that fail on what is published."""
+        with self.session() as (_, engine, _):
+            return [found.check.name for found in self._checks(engine) if found.status == "failed"]
+
+    def settle(self) -> None:
+        """Take what is published for what the last build made, though another hand changed it."""
+        tables = self.catalog.state().tables
+        for name, state in self._states.items():
+            inputs = {read: tables.get(read, at) for read, at in state.inputs.items()}
+            self._states[name] = replace(state, inputs=inputs)
 
     def verify(self) -> list[TableDifference]:
         """Return the tables that a rebuild from raw would make other than they are."""

@@ -1,0 +1,101 @@
+"""Build a type 2 dimension: the versions of the touched keys, numbered, as a row delta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starberg.engines.base import Engine
+from starberg.etl.build_writer import Writer, target
+from starberg.etl.history import CHANGED_AT, History, referenced
+from starberg.etl.model import UNKNOWN_KEY, Lookup
+from starberg.etl.row_delta import Counts
+from starberg.etl.surrogate_keys import numbered_versions
+from starberg.storage.columns import SqlColumn
+from starberg.utils.errors import DeclarationError
+from starberg.utils.sql import names, quote, quote_name
+
+_TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
+_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "known")
+
+
+class HistoryBuild:
+    """Builds one type 2 dimension in an engine's session that has its changes attached."""
+
+    def __init__(
+        self, history: History, engine: Engine, writer: Writer, references: Sequence[tuple[str, Lookup]]
+    ) -> None:
+        self._history = history
+        self._engine = engine
+        self._writer = writer
+        self._references = references
+        self._table = history.table
+
+    def apply(self, before: Sequence[SqlColumn], changed: str, mark: int) -> tuple[Counts, int]:
+        """Bring the dimension to its versions; return what changed and the highest number ever given.
+
+        `before` are the published dimension's columns (none: it is new); `changed` selects the keys with new changes
+        (empty: every key is computed).
+        """
+        seen = self._engine.columns(self._history.observations())
+        self._check_times(seen)
+        types = {column.name: column.type for column in seen}
+        key = list(self._history.key)
+        self._writer.temp("referenced", referenced(key, self._references, types))
+        if changed:
+            self._writer.temp("touched", self._history.touched(changed, "referenced", quote(self._table.id)))
+            [(count,)] = self._engine.rows("SELECT count(*) FROM touched")
+            if not count:
+                return Counts(), mark
+        self._writer.temp("observations", self._history.observations("touched" if changed else ""))
+        self._writer.temp("versions", self._history.versions("observations"))
+        wanted = (
+            "(SELECT r.* FROM referenced r SEMI JOIN touched USING (" + names(key) + "))" if changed else "referenced"
+        )
+        self._writer.temp("members", self._history.members("versions", wanted))
+        known = self._known(before, scoped=bool(changed))
+        alike = {column.name for column in before if types.get(column.name) == column.type}
+        rows = numbered_versions(
+            "members",
+            known,
+            key,
+            [name for name in self._history.tracked if name in alike],
+            self._table.surrogate_key,
+            mark,
+        )
+        if not changed:
+            unknown = self._history.unknown(self._engine.columns("SELECT * EXCLUDE (_place) FROM versions"))
+            rows = f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"
+        self._writer.temp("computed", rows)
+        scope = "touched" if changed else ""
+        counts = self._writer.bring(target(self._table, [self._table.surrogate_key], scope, key), "computed")
+        [(highest,)] = self._engine.rows(
+            f"SELECT coalesce(max({quote_name(self._table.surrogate_key)}), 0) FROM computed"
+        )
+        for name in _TEMPORARY:
+            self._engine.run(f"DROP TABLE IF EXISTS {name}")
+        return counts, max(mark, highest)
+
+    def _known(self, before: Sequence[SqlColumn], *, scoped: bool) -> str:
+        """Compute the old versions of the touched keys; a type 1 member counts as one without a time."""
+        key, number = list(self._history.key), quote_name(self._table.surrogate_key)
+        has = {column.name for column in before}
+        if not {*key, self._table.surrogate_key} <= has:
+            return ""
+        time = "" if CHANGED_AT in has else f", NULL::TIMESTAMP AS {CHANGED_AT}"
+        rows = f"SELECT d.*{time} FROM {quote(self._table.id)} d"
+        if scoped:
+            rows += f" SEMI JOIN touched USING ({names(key)})"
+        self._writer.temp("known", f"{rows} WHERE {number} <> {UNKNOWN_KEY}")
+        return "known"
+
+    def _check_times(self, columns: Sequence[SqlColumn]) -> None:
+        """Refuse times that are none, before they are cast."""
+        types = {column.name.lower(): column.type for column in columns}
+        for field in ("valid_from", "created_at"):
+            name = getattr(self._history.header, field)
+            if name and types[name] not in _TIMES:
+                raise DeclarationError(
+                    f"{self._table.path}: {field}",
+                    f"{name} is {types[name]}, not a date or a timestamp",
+                    hint="Declare the stream's column with that type, or cast it in staging.",
+                )
