@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -236,6 +237,22 @@ def rebuild(
     """Build tables anew from the raw zone, check and publish."""
     session = _session(ctx)
     result = session.lake.rebuild(warehouse, table or (), wait_s=seconds(wait))
+    _finish(session, result, failed=result.status == "FAILED")
+
+
+@app.command()
+def restate(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    since: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=["%Y-%m-%d"], help="The first day, UTC.")],
+    until: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=["%Y-%m-%d"], help="The last day, UTC.")],
+    table: Annotated[list[str] | None, typer.Argument(metavar="TABLE...", help="Only these dimensions.")] = None,
+    wait: Wait = "10m",
+) -> None:
+    """Derive again from the raw zone the history of all keys that changed in a range of days, check and publish."""
+    session = _session(ctx)
+    days = since.date(), until.date()
+    result = session.lake.restate(warehouse, *days, table or (), wait_s=seconds(wait))
     _finish(session, result, failed=result.status == "FAILED")
 
 

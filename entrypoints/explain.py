@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def explain(lake: Lake, table: Table, key: Sequence[str]) -> dict[str, Any]:
     """Return the row with this key, the raw record it was read from, its SQL, its run and the run's checks.
 
+    Of a dimension with history it is the newest version, and all versions are there too.
     `key` is the grain, the natural key or the surrogate key of the table, column by column, as text. Raises UsageError
     if the key has another number of columns or no row.
     """
@@ -45,6 +46,7 @@ def _explained(lake: Lake, engine: DuckDBEngine, table: Table, key: Sequence[str
     return {
         "table": table.id,
         "row": row,
+        **({"versions": _versions(engine, table, row)} if _has_versions(table) else {}),
         "raw": _raw_record(lake, engine, table, row, scratch),
         "run": _one(engine, f"SELECT * FROM {quote(f'{table.warehouse}.etl_runs')} WHERE run_id = ?", [run_id]),
         "checks": _all(
@@ -75,11 +77,26 @@ def _key_columns(lake: Lake, table: Table, given: int) -> list[str]:
 
 def _row(engine: DuckDBEngine, table: Table, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:
     where = " AND ".join(f"{quote_name(column)}::VARCHAR = ?" for column in columns)
-    row = _one(engine, f"SELECT * FROM {quote(table.id)} WHERE {where}", key)
+    newest = " ORDER BY effective_from DESC" if _has_versions(table) else ""
+    row = _one(engine, f"SELECT * FROM {quote(table.id)} WHERE {where}{newest}", key)
     if row is None:
         named = ", ".join(f"{column} = {value}" for column, value in zip(columns, key, strict=True))
         raise UsageError(f"{table.id} has no row with {named}", hint=f"Look with: starberg query 'from {table.id}'.")
     return row
+
+
+def _has_versions(table: Table) -> bool:
+    return table.kind == Kind.DIMENSION and header_of(table).is_type2
+
+
+def _versions(engine: DuckDBEngine, table: Table, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all versions of the row's member, oldest first; none where a dimension keeps none."""
+    if not _has_versions(table):
+        return []
+    key = header_of(table).natural_key
+    where = " AND ".join(f"{quote_name(column)} IS NOT DISTINCT FROM ?" for column in key)
+    sql = f"SELECT * FROM {quote(table.id)} WHERE {where} ORDER BY effective_from"
+    return _all(engine, sql, [row[column] for column in key])
 
 
 def _raw_record(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,30 @@ class Lake:
         declared = self.warehouse(warehouse)
         _check_tables(declared, tables)
         options = RunOptions(command="rebuild", build=BuildOptions(rebuild=tables or "*"), wait_s=wait_s)
+        with self._pipeline(declared) as pipeline:
+            return pipeline.run(options)
+
+    def restate(
+        self, warehouse: str, since: date, until: date, tables: Sequence[str] = (), *, wait_s: float = 600.0
+    ) -> RunResult:
+        """Derive the history of some keys again from the raw loads that are published, check and publish.
+
+        The keys are those of dimensions with history (`tables`; default: all) that were observed to change, or of which
+        a version took effect, from one UTC day to the other, both inclusive. UsageError if there is no such dimension.
+        """
+        from starberg.etl.build_writer import BuildOptions, Restate
+        from starberg.etl.pipeline import RunOptions
+
+        declared = self.warehouse(warehouse)
+        _check_tables(declared, tables)
+        with_history = [name for name, table in declared.tables.items() if getattr(table.header, "is_type2", False)]
+        if wrong := [name for name in tables if name not in with_history]:
+            raise UsageError(f"{wrong[0]} keeps no history", hint=f"These do: {', '.join(with_history) or 'none'}.")
+        if not with_history:
+            raise UsageError(f"no dimension of {warehouse} keeps history", hint="Declare `history: type2` in one.")
+        if until < since:
+            raise UsageError(f"{until} is before {since}", hint="Write --from first day --to last day.")
+        options = RunOptions("restate", build=BuildOptions(restate=Restate(since, until, tables)), wait_s=wait_s)
         with self._pipeline(declared) as pipeline:
             return pipeline.run(options)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.compile import dependents_on, lookups, with_relations
-from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
+from starberg.etl.history import History, referenced
+from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
+from starberg.etl.surrogate_keys import numbered_versions
 from starberg.ingestion.columns import json_columns
 from starberg.utils.sql import quote, quote_name, text
 
@@ -55,6 +57,9 @@ class Compiler:
         views = {"observed": step.observed(), "touched": step.touched()}
         for name, select in views.items():
             self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        if self._warehouse.keeps_changes(table):
+            name = quote(f"{table.warehouse}.{table.changes}")
+            self._engine.run(f"CREATE TABLE {name} AS SELECT *, '' AS _run_id FROM ({step.changes()}) LIMIT 0")
         return views | {table.id: step.wanted()}
 
     def _dimension(self, table: Table) -> dict[str, str]:
@@ -64,12 +69,30 @@ class Compiler:
             found for other in others.values() for found in facts.references(lookups(other), other, table.name)
         ]
         header = dimensions.header_of(table)
+        if header.is_type2:
+            return views | self._history(History.of(table, self._warehouse), references)
         if header.calendar:
             calendar = dimensions.calendar_days(header.calendar, references)
             columns = self._engine.columns(with_relations({"calendar": calendar}, table.select))
             return views | {table.id: dimensions.date_dimension(table, columns, references)}
         columns = self._engine.columns(dimensions.members(table))
         return views | {table.id: dimensions.dimension(table, columns, references, exists=False, mark=0)}
+
+    def _history(self, history: History, references: list[tuple[str, Lookup]]) -> dict[str, str]:
+        """The first build's; a later one reads the changes of touched keys alone."""
+        types = {column.name: column.type for column in self._engine.columns(history.observations())}
+        views = {
+            "referenced": referenced(list(history.key), references, types),
+            "observations": history.observations(),
+            "versions": history.versions("observations"),
+            "members": history.members("versions", "referenced"),
+        }
+        for name, select in views.items():
+            self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+        number = history.table.surrogate_key
+        rows = numbered_versions("members", "", list(history.key), [], number, 0)
+        unknown = history.unknown(self._engine.columns("SELECT * EXCLUDE (_place) FROM versions"))
+        return views | {history.table.id: f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"}
 
     def _sources(self, tables: list[Table]) -> dict[str, str]:
         views = {facts.source_relation(table): facts.source_rows(table) for table in tables}
