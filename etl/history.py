@@ -97,15 +97,16 @@ class History:
                 f"FROM {observations}"
             ),
             "seen": (
-                f"SELECT *, lag({OP}) OVER w AS _before, max(_seq) FILTER ({OP} = 'U') OVER w AS _good "
+                f"SELECT *, lag({OP}) OVER w AS _before, max(_seq) FILTER ({OP} IN ('U', 'X')) OVER w AS _good "
                 f"FROM arrived WINDOW w AS (PARTITION BY {key} ORDER BY _seq)"
             ),
             # A record that cannot be read says that its key is there: after a delete, with its last good values.
             "changes": (
-                f"SELECT *, CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM seen WHERE {OP} <> 'P' "
+                f"SELECT * REPLACE (CASE {OP} WHEN 'X' THEN 'D' ELSE {OP} END AS {OP}), "
+                f"CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM seen WHERE {OP} <> 'P' "
                 f"UNION ALL BY NAME SELECT g.* REPLACE (p._seq AS _seq, p.{OBSERVED} AS {OBSERVED}) "
                 f"FROM seen p JOIN seen g ON {_same('p', 'g', list(self.key))} AND g._seq = p._good "
-                f"WHERE p.{OP} = 'P' AND p._before = 'D'"
+                f"WHERE p.{OP} = 'P' AND p._before = 'D' AND g.{OP} = 'U'"
             ),
             "based": f"SELECT *, coalesce(_valid, {OBSERVED}) AS _base FROM changes",
             "effective": _effective(key, by_valid_time=header.order == "valid_time"),

@@ -169,7 +169,7 @@ def history_checks(history: History) -> Iterator[Check]:
         "gap_is_a_delete",
         table,
         f"SELECT {listed} FROM {following} d WHERE (_next > effective_to OR is_deleted) "
-        f"AND NOT EXISTS (FROM {quote(history.changes)} c WHERE {same} AND c.{OP} = 'D')",
+        f"AND NOT EXISTS (FROM {quote(history.changes)} c WHERE {same} AND c.{OP} IN ('D', 'X'))",
     )
     yield Check(
         "deleted_is_the_last_and_closed",

@@ -101,7 +101,7 @@ class StagingStep:
         """Every accepted observation of the touched keys. Grain: one raw record.
 
         Columns: those of the staging table but `_deleted_at`, and `_row_number`, `_observed` (UTC), `_op`: U (the row
-        was so), D (it was gone: only its key is set), P (it was there, its record cannot be read: as D).
+        was so); with only the key set: D (it was gone), X (the SELECT leaves it out), P (it was there, unreadable).
         """
         seen = f"{LOAD}, _row AS {ROW_NUMBER}, {OBSERVED}"
         source = "(FROM observed SEMI JOIN touched USING (_key))"
@@ -114,7 +114,7 @@ class StagingStep:
         if parse_body(self.table.select).query.args.get("where"):  # What it leaves out is not there.
             same = f"r.{LOAD} = o.{LOAD} AND r.{ROW_NUMBER} = o._row"
             others += (
-                f" UNION ALL BY NAME {keys}, 'D' AS {OP} FROM {source} o WHERE _op = 'U' AND _bad IS NULL "
+                f" UNION ALL BY NAME {keys}, 'X' AS {OP} FROM {source} o WHERE _op = 'U' AND _bad IS NULL "
                 f"AND NOT EXISTS (FROM rows r WHERE {same})"
             )
         relations = {"rows": rows, "others": others}
