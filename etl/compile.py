@@ -19,7 +19,7 @@ LOAD = "_load_id"
 RUN = "_run_id"
 DELETED_AT = "_deleted_at"
 ROW_NUMBER, OP, OBSERVED = "_row_number", "_op", "_observed"
-"""Columns of a table of changes, beside `LOAD`: a record's place in its load, U, D, X or P, and when it was observed."""
+"""Columns of a table of changes, beside `LOAD`: place in the load, what was seen (U, D, X, P), and when (UTC)."""
 
 _HAS_WITH = re.compile(r"\s*with\b", re.IGNORECASE)
 

@@ -84,7 +84,7 @@ class Compiler:
         views = {
             "referenced": referenced(list(history.key), references, types),
             "observations": history.observations(),
-            "versions": history.versions("observations"),
+            "versions": history.versions("observations", unreadable=True),
             "members": history.members("versions", "referenced"),
         }
         for name, select in views.items():

@@ -80,34 +80,18 @@ class History:
         listed = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in self.key.items())
         return f"SELECT DISTINCT {listed} FROM {quote(self.changes)} WHERE {condition}"
 
-    def versions(self, observations: str) -> str:
+    def versions(self, observations: str, *, unreadable: bool) -> str:
         """Return the versions that a relation of observations gives, in the dimension's columns and `_place` (from 1).
 
         A change takes effect at its declared time, else when it was observed. Of changes at one instant the last to
         arrive stands. A version ends where the next change of a tracked column, or the delete, takes effect.
+        `unreadable` says that some observations are of records that could not be read.
         """
         key, header, tracked = names(list(self.key)), self.header, self.tracked
         was = ", ".join(f"lag({quote_name(name)}) OVER w AS _was{n}" for n, name in enumerate(tracked))
         moved = " OR ".join(f"{quote_name(name)} IS DISTINCT FROM _was{n}" for n, name in enumerate(tracked))
-        dated = f"CAST({quote_name(header.valid_from)} AS TIMESTAMP)" if header.valid_from else "NULL::TIMESTAMP"
         born = f"CAST({quote_name(header.created_at)} AS TIMESTAMP)" if header.created_at else "NULL::TIMESTAMP"
-        relations = {
-            "arrived": (
-                f"SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {LOAD}, {ROW_NUMBER}) AS _seq "
-                f"FROM {observations}"
-            ),
-            "seen": (
-                f"SELECT *, lag({OP}) OVER w AS _before, max(_seq) FILTER ({OP} IN ('U', 'X')) OVER w AS _good "
-                f"FROM arrived WINDOW w AS (PARTITION BY {key} ORDER BY _seq)"
-            ),
-            # A record that cannot be read says that its key is there: after a delete, with its last good values.
-            "changes": (
-                f"SELECT * REPLACE (CASE {OP} WHEN 'X' THEN 'D' ELSE {OP} END AS {OP}), "
-                f"CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM seen WHERE {OP} <> 'P' "
-                f"UNION ALL BY NAME SELECT g.* REPLACE (p._seq AS _seq, p.{OBSERVED} AS {OBSERVED}) "
-                f"FROM seen p JOIN seen g ON {_same('p', 'g', list(self.key))} AND g._seq = p._good "
-                f"WHERE p.{OP} = 'P' AND p._before = 'D' AND g.{OP} = 'U'"
-            ),
+        relations = self._accepted(observations, unreadable=unreadable) | {
             "based": f"SELECT *, coalesce(_valid, {OBSERVED}) AS _base FROM changes",
             "effective": _effective(key, by_valid_time=header.order == "valid_time"),
             "last_at_once": (
@@ -121,16 +105,16 @@ class History:
                 f"SELECT *, CASE WHEN _was IS NULL THEN {OP} = 'U' "
                 f"ELSE {OP} <> _was OR ({OP} = 'U' AND ({moved or 'false'})) END::BIGINT AS _step FROM compared"
             ),
-            "grouped": f"SELECT *, sum(_step) OVER (PARTITION BY {key} ORDER BY _at) AS _version FROM stepped",
             "dated": (
-                f"SELECT *, min(_at) OVER (PARTITION BY {key}, _version) AS {CHANGED_AT} FROM grouped "
-                "WHERE _version > 0 "
-                f"QUALIFY row_number() OVER (PARTITION BY {key}, _version ORDER BY _at DESC) = 1"
+                f"SELECT *, max(CASE WHEN _step = 1 THEN _at END) OVER w AS {CHANGED_AT}, "
+                "lead(_step, 1, 1) OVER w AS _ends "
+                f"FROM stepped WINDOW w AS (PARTITION BY {key} ORDER BY _at)"
             ),
             "followed": (
                 "SELECT *, row_number() OVER w AS _place, "
                 f"lead({CHANGED_AT}) OVER w AS _next, lead({OP}) OVER w AS _next_op, lead({OP}, 2) OVER w AS _then_op "
-                f"FROM dated WINDOW w AS (PARTITION BY {key} ORDER BY {CHANGED_AT})"
+                f"FROM dated WHERE {CHANGED_AT} IS NOT NULL AND _ends = 1 "
+                f"WINDOW w AS (PARTITION BY {key} ORDER BY {CHANGED_AT})"
             ),
         }
         first = f"least(coalesce({born}, {FIRST}), {CHANGED_AT})"
@@ -143,6 +127,30 @@ class History:
             "_next_op IS NOT NULL AND _next_op = 'D' AND _then_op IS NULL AS is_deleted, false AS is_inferred "
             f"FROM followed WHERE {OP} = 'U'",
         )
+
+    def _accepted(self, observations: str, *, unreadable: bool) -> dict[str, str]:
+        """Return the relation `changes`, with order of arrival and declared time, and what it is made from."""
+        key, valid_from = names(list(self.key)), self.header.valid_from
+        dated = f"CAST({quote_name(valid_from)} AS TIMESTAMP)" if valid_from else "NULL::TIMESTAMP"
+        order = f"PARTITION BY {key} ORDER BY {LOAD}, {ROW_NUMBER}"
+        arrived = f"SELECT *, row_number() OVER ({order}) AS _seq FROM {observations}"
+        accepted = (
+            f"SELECT * REPLACE (CASE {OP} WHEN 'X' THEN 'D' ELSE {OP} END AS {OP}), "
+            f"CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM arrived WHERE {OP} <> 'P'"
+        )
+        if not unreadable:
+            return {"arrived": arrived, "changes": accepted}
+        seen = (
+            f"SELECT *, lag({OP}) OVER w AS _before, max(_seq) FILTER ({OP} IN ('U', 'X')) OVER w AS _good "
+            f"FROM arrived WINDOW w AS (PARTITION BY {key} ORDER BY _seq)"
+        )
+        # A record that cannot be read says that its key is there: after a delete, with its last good values.
+        revived = (
+            f"SELECT g.* EXCLUDE (_before, _good) REPLACE (p._seq AS _seq, p.{OBSERVED} AS {OBSERVED}) "
+            f"FROM seen p JOIN seen g ON {_same('p', 'g', list(self.key))} AND g._seq = p._good "
+            f"WHERE p.{OP} = 'P' AND p._before = 'D' AND g.{OP} = 'U'"
+        )
+        return {"arrived": arrived, "seen": seen, "changes": f"{accepted} UNION ALL BY NAME {revived}"}
 
     def members(self, versions: str, referenced: str) -> str:
         """Return the versions with one from 1900 for each referenced key that has none: its inferred member."""
@@ -204,7 +212,7 @@ def valid_at(version: str, fact: str, as_of: str) -> str:
 
 
 _INTERNAL = (
-    ROW_NUMBER, OP, OBSERVED, "_seq", "_before", "_good", "_valid", "_base", "_at", "_was", "_step", "_version",
+    ROW_NUMBER, OP, OBSERVED, "_seq", "_valid", "_base", "_at", "_was", "_step", "_ends",
     "_next", "_next_op", "_then_op",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Writer, target
+from starberg.etl.compile import OP
 from starberg.etl.history import CHANGED_AT, History, referenced
 from starberg.etl.model import UNKNOWN_KEY, Lookup
 from starberg.etl.row_delta import Counts
@@ -47,7 +48,8 @@ class HistoryBuild:
             if not count:
                 return Counts(), mark
         self._writer.temp("observations", self._history.observations("touched" if changed else ""))
-        self._writer.temp("versions", self._history.versions("observations"))
+        [(unreadable,)] = self._engine.rows(f"SELECT count(*) FROM observations WHERE {OP} = 'P'")
+        self._writer.temp("versions", self._history.versions("observations", unreadable=bool(unreadable)))
         wanted = (
             "(SELECT r.* FROM referenced r SEMI JOIN touched USING (" + names(key) + "))" if changed else "referenced"
         )

@@ -243,7 +243,7 @@ DEFECTS: Mapping[str, Defect] = {
     "a late time rewrites what came before": rewritten(r"ELSE greatest\(_observed, _latest\) END", "ELSE _base END"),
     "an unreadable record revives nobody": rewritten(r"p\._op = 'P' AND p\._before = 'D'", "false"),
     "a delete ends no version": rewritten("SELECT \\*, CASE WHEN _was IS NULL", "\\g<0> OR _op = 'D'"),
-    "an untracked column shows its first value": rewritten(r"_version ORDER BY _at DESC\)", "_version ORDER BY _at)"),
+    "an untracked column shows its first value": rewritten("AND _ends = 1", "AND _step = 1"),
     "null and a value are alike": rewritten(
         r'("city") IS DISTINCT FROM (_was\d)', r"coalesce(\1, '') <> coalesce(\2, '')"
     ),
