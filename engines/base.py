@@ -30,6 +30,9 @@ class Engine(Protocol):
     def attach(self, tables: Mapping[str, str]) -> None:
         """Make tables (`namespace.table` → metadata location) readable under their names, replacing earlier ones."""
 
+    def attach_postgres(self, name: str, secret: Mapping[str, str], options: str) -> None:
+        """Attach a PostgreSQL database read-only under a name."""
+
     def scan(self, location: str) -> str:
         """Return SQL for the live rows of a table's metadata file, with `filename` and `file_row_number`."""
 

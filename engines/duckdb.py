@@ -95,6 +95,16 @@ class DuckDBEngine:
         # The machine's clock and an object just written agree; listing caches would only hide new metadata.
         self.connection.execute("SET http_timeout = 30; SET http_retries = 4; SET enable_http_metadata_cache = true")
 
+    def attach_postgres(self, name: str, secret: Mapping[str, str], options: str) -> None:
+        """Attach a PostgreSQL database, read-only; `secret` is host, port, database, user, password, `options` libpq's.
+
+        What is secret goes by CREATE SECRET: a connection string is printed in errors.
+        """
+        self.connection.load_extension(str(_extension_path("postgres_scanner")))
+        given = ", ".join(f"{field.upper()} {text(value)}" for field, value in secret.items() if value)
+        self.run(f"CREATE OR REPLACE SECRET {quote_name(name)} (TYPE postgres, {given})")
+        self.run(f"ATTACH {text(options)} AS {quote_name(name)} (TYPE postgres, SECRET {quote_name(name)}, READ_ONLY)")
+
     def attach(self, tables: Mapping[str, str]) -> None:
         """See `Engine.attach`."""
         if tables:

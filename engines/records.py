@@ -39,6 +39,8 @@ class JsonColumn:
     type: str
     path: str
     only: Mapping[str, str] = field(default_factory=dict)
+    out_of_range: str = "quarantine"
+    """Of a table's column: what becomes of a value its type cannot hold, `quarantine` or `null`."""
 
     @property
     def is_list(self) -> bool:

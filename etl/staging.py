@@ -9,9 +9,10 @@ that everything downstream can be derived again. What a key is depends only on i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starberg.engines.records import JsonColumn, typed, typed_records
+from starberg.engines.typed_rows import raw_rows, typed_rows
 from starberg.etl.compile import (
     DELETED_AT,
     LOAD,
@@ -41,12 +42,19 @@ class StagingStep:
     key: Mapping[str, str]
     timezone: str
     incremental: bool
+    raw_types: Mapping[str, str] = field(default_factory=dict)
+    """Types of the parts' own columns, if the source is a database; else the parts hold JSON records."""
+    numbers: Sequence[int] = ()
+    """Each file's number within its load."""
 
     def observed(self) -> str:
         """All records of the loads, typed: `_bad` names the column that could not be, `_raw` its text.
 
         `record` is there for those that cannot be read only: they alone are shown, and texts are most of the bytes.
         """
+        if self.raw_types:
+            rows = raw_rows(list(zip(self.files, self.numbers, strict=True)), self.raw_types)
+            return typed_rows(rows, self.columns, self.raw_types, list(self.key), self.timezone)
         keep = f"{LOAD}, _row, _op, _observed, _key, record"
         files = ", ".join(text(path) for path in self.files)
         source = f"(SELECT {keep} FROM read_parquet([{files}]))" if files else f"({_NO_RECORDS})"

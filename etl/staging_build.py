@@ -164,14 +164,23 @@ class StagingBuild:
 
     def _step(self, loaded: Loaded) -> StagingStep:
         source, stream = self._warehouse.stream_of(loaded.table)
-        parts = [part for manifest in loaded.manifests for part in manifest.parts]
+        placed = [(part, number) for manifest in loaded.manifests for number, part in enumerate(manifest.parts)]
         with ThreadPoolExecutor(8) as pool:
-            files = [str(path) for path in pool.map(lambda part: loaded.chain.fetch(part, self._scratch), parts)]
-        columns = json_columns(stream, loaded.manifests[-1].columns if loaded.manifests else {})
+            files = [str(path) for path in pool.map(lambda found: loaded.chain.fetch(found[0], self._scratch), placed)]
+        last = loaded.manifests[-1] if loaded.manifests else None
+        columns = json_columns(stream, last.columns if last else {})
         outputs = key_columns(parse_body(loaded.table.select), stream.key, lambda _: Columns.of(columns))
         key = dict(zip(stream.key, outputs, strict=True))
-        incremental = not loaded.anew and not loaded.restated
-        return StagingStep(loaded.table, files, columns, key, source.timezone, incremental=incremental)
+        return StagingStep(
+            loaded.table,
+            files,
+            columns,
+            key,
+            source.timezone,
+            incremental=not loaded.anew and not loaded.restated,
+            raw_types=last.raw_types if last else {},
+            numbers=[number for _, number in placed],
+        )
 
     def _quarantine(self, step: StagingStep, stream: str) -> None:
         """Move unreadable records aside; CheckFailed if those an earlier run did not accept pass the table's limit."""

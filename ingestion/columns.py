@@ -10,7 +10,19 @@ from starberg.engines.records import JsonColumn
 from starberg.ingestion.streams import Stream
 
 RESERVED = (
-    {"_deleted_at", "_digest", "_key", "_load_id", "_observed", "_op", "_row", "_run_id", "_unreadable", "record"}
+    {
+        "_deleted_at",
+        "_digest",
+        "_key",
+        "_load_id",
+        "_observed",
+        "_op",
+        "_row",
+        "_run_id",
+        "_unread",
+        "_unreadable",
+        "record",
+    }
     | {"_bad", "_bad_n", "_k", "_n", "_raw", "_x"}  # while records are typed
     | {"_file", "_pos", "file_row_number", "filename"}  # where a row of a table stands
 )
@@ -23,7 +35,8 @@ def json_columns(stream: Stream, pinned: Mapping[str, str]) -> dict[str, JsonCol
     """Return name → column of a stream's records: declared ones first, then pinned ones, then the bare key."""
     columns = {name: stream.column(name) for name in stream.columns}
     found = {
-        name: JsonColumn(column.type, json_path(column.path or name), column.only) for name, column in columns.items()
+        name: JsonColumn(column.type, json_path(column.path or name), column.only, column.out_of_range)
+        for name, column in columns.items()
     }
     for key, sql_type in pinned.items():
         found.setdefault(column_of_key(key), JsonColumn(sql_type, json_path_of_key(key)))

@@ -24,6 +24,8 @@ from starberg.ingestion.budget import BudgetLedger, StoreLedger, Unlimited
 from starberg.ingestion.landing import Landing
 from starberg.ingestion.source import Extract, Source
 from starberg.ingestion.streams import SourceSpec, Stream
+from starberg.ingestion.table_landing import TableLanding
+from starberg.ingestion.table_source import TableSource
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
@@ -31,7 +33,11 @@ from starberg.utils.errors import SourceDataError, StarbergError, UsageError
 
 log = logging.getLogger(__name__)
 
-SOURCES = {"rest": "starberg.ingestion.rest", "rawg": "starberg.ingestion.rawg_fetcher"}
+SOURCES = {
+    "rest": "starberg.ingestion.rest",
+    "rawg": "starberg.ingestion.rawg_fetcher",
+    "postgres": "starberg.ingestion.postgres",
+}
 """Modules by source kind; each has `open_source(spec, secret_of, ledger, clock) -> Source`."""
 
 SecretOf = Callable[[str], str | None]
@@ -80,27 +86,57 @@ class Ingestion:
         opened = open_source(spec, self.secret_of, ledger, self.clock)
         try:
             with _scratch() as scratch, self._engine() as engine:
-                work = self._work(spec, opened, engine, scratch, full=full)
-                yield from _while_reading_on(work, lambda task: task.land(run_id, opened.identity))
+                if isinstance(opened, TableSource):
+                    yield from self._tables(spec, opened, engine, scratch, run_id, full=full)
+                else:
+                    work = self._work(spec, opened, engine, scratch, full=full)
+                    yield from _while_reading_on(work, lambda task: task.land(run_id, opened.identity))
         finally:
             ledger.settle()
+            if isinstance(opened, TableSource):
+                opened.close()
 
     def _work(self, spec: SourceSpec, source: Source, engine: Engine, scratch: Path, *, full: bool) -> Iterator[_Task]:
         """Read every stream that is due, in order."""
+        for stream, chain, previous in self._due_streams(spec, source.identity, full=full):
+            end = _End(Landing(engine, chain, spec, stream, scratch, self.clock), previous)
+            for extract in source.extract(stream, previous.cursor if previous else None, scratch, full=full):
+                yield _Task(end, extract)
+
+    def _tables(
+        self, spec: SourceSpec, source: TableSource, engine: Engine, scratch: Path, run_id: str, *, full: bool
+    ) -> Iterator[Manifest]:
+        """Read and land every table that is due, in order, then what is left of the log.
+
+        Nothing is read ahead: what to read next depends on the load before.
+        """
+        chains = {name: RawStream(self.store, self.warehouse, spec.name, name) for name in spec.streams}
+        due = list(self._due_streams(spec, source.identity, full=full))
+        while due:
+            for stream, chain, previous in due:
+                landing = TableLanding(engine, chain, stream, scratch, self.clock)
+                yield from _land_table(source, landing, previous, run_id, full=full)
+            full = False
+            logs = [stream for stream in spec.streams.values() if stream.capture == "log"]
+            more = source.settle(chains)
+            due = [(stream, chains[stream.name], chains[stream.name].last()) for stream in logs] if more else []
+
+    def _due_streams(
+        self, spec: SourceSpec, identity: str, *, full: bool
+    ) -> Iterator[tuple[Stream, RawStream, Manifest | None]]:
+        """Yield the streams that are due, each with the end of its chain; SourceDataError if the source is another."""
         for stream in spec.streams.values():
             chain = RawStream(self.store, self.warehouse, spec.name, stream.name)
             previous = chain.last()
             if previous and not full and not self._due(stream, previous):
                 continue
-            if previous and previous.source_identity != source.identity:
+            if previous and previous.source_identity != identity:
                 raise SourceDataError(
-                    f"source {spec.name} is now {source.identity}; its stream {stream.name} was loaded from "
+                    f"source {spec.name} is now {identity}; its stream {stream.name} was loaded from "
                     f"{previous.source_identity}",
                     hint="If that is right, start a new lake (--home) or give the source another name.",
                 )
-            end = _End(Landing(engine, chain, spec, stream, scratch, self.clock), previous)
-            for extract in source.extract(stream, previous.cursor if previous else None, scratch, full=full):
-                yield _Task(end, extract)
+            yield stream, chain, previous
 
     def _due(self, stream: Stream, previous: Manifest) -> bool:
         """A daily stream is due on another day (UTC) than its last load, a weekly one in another ISO week."""
@@ -128,12 +164,24 @@ class Ingestion:
             engine.close()
 
 
-def open_source(spec: SourceSpec, secret_of: SecretOf, ledger: BudgetLedger, clock: Clock) -> Source:
+def open_source(spec: SourceSpec, secret_of: SecretOf, ledger: BudgetLedger, clock: Clock) -> Source | TableSource:
     """Open a source by its kind; UsageError names the kinds there are."""
     if spec.kind not in SOURCES:
         raise UsageError(f"source {spec.name} has kind {spec.kind!r}", hint=f"Known kinds: {', '.join(SOURCES)}.")
-    opened: Source = import_module(SOURCES[spec.kind]).open_source(spec, secret_of, ledger, clock)
+    opened: Source | TableSource = import_module(SOURCES[spec.kind]).open_source(spec, secret_of, ledger, clock)
     return opened
+
+
+def _land_table(
+    source: TableSource, landing: TableLanding, previous: Manifest | None, run_id: str, *, full: bool
+) -> Iterator[Manifest]:
+    for extract in source.read(landing.stream, landing.chain, landing.engine, landing.scratch, full=full):
+        landed = landing.land(extract, previous, run_id, source.identity)
+        for note in extract.notes:
+            log.warning("noted while reading", extra={"stream": landing.chain.name, "note": note})
+        if landed:
+            previous = landed
+            yield landed
 
 
 @dataclass

@@ -25,6 +25,8 @@ class Column(Declared):
     type: str
     path: str = ""
     only: dict[str, str] = {}
+    out_of_range: Literal["quarantine", "null"] = "quarantine"
+    """What becomes of a table's value its type cannot hold: ±infinity, BC, a NaN among decimals."""
 
 
 class Pagination(Declared):
@@ -86,16 +88,19 @@ class Window(Declared):
 class Stream(Declared):
     """One stream: a list endpoint or a source table.
 
-    capture: full (every row, compared with the last load), incremental (rows past the cursor column), sweep-able by
-    the source's own means. `volatile` columns do not count as a change.
+    capture: full (every row, compared with the last load), incremental (an API's records past the cursor column),
+    high_water_mark (a table's rows past the cursor column), keys (the same, and key sets are compared: hard deletes
+    are found), log (logical replication). `volatile` columns do not count as a change.
     """
 
     name: Name = ""
     key: list[str]
+    table: Annotated[str, Field(pattern=r"^([^.]+\.[^.]+)?$")] = ""
+    """The source table, `schema.name` (kind postgres)."""
     path: str = ""
     records: str = ""
     params: dict[str, str | int | float | bool] = {}
-    capture: Literal["full", "incremental"] = "full"
+    capture: Literal["full", "incremental", "high_water_mark", "keys", "log"] = "full"
     cursor: str = ""
     cursor_param: str = ""
     cursor_format: str = "{value}"
@@ -144,6 +149,28 @@ class Budget(Declared):
     per_month: int | None = Field(default=None, ge=1)
 
 
+class Connection(Declared):
+    """How a database is reached: `url`, or host, database and user; `url` and `password` are names of settings."""
+
+    url: str = ""
+    """Name of the setting that holds `postgresql://user:password@host:port/database`."""
+    host: str = ""
+    port: int = Field(default=5432, ge=1, le=65535)
+    database: str = ""
+    user: str = ""
+    password: str = ""
+    """Name of the setting that holds the password; empty: none is needed."""
+    sslmode: Literal["", "disable", "prefer", "require", "verify-ca", "verify-full"] = ""
+    """libpq's; empty: verify-full, but for loopback and sockets."""
+    sslrootcert: str = ""
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        if not self.url and not (self.host and self.database and self.user):
+            raise ValueError("needs url (the name of a setting), or host, database and user")
+        return self
+
+
 class SourceSpec(Declared):
     """One source of a warehouse."""
 
@@ -163,4 +190,35 @@ class SourceSpec(Declared):
     max_page_bytes: int = 64 * 1024 * 1024
     parallel: int = Field(default=8, ge=1, le=64)
     headers: dict[str, str] = {}
+    connection: Connection | None = None
+    """Of a database (kind postgres)."""
+    slot: str = Field(default="", pattern=r"^[a-z0-9_]{0,63}$")
+    """Replication slot of streams with `capture: log`; empty: starberg_<source>."""
+    publications: list[str] = ["starberg"]
+    """Publications that hold the tables of streams with `capture: log`."""
     streams: dict[Name, Stream]
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.kind == "postgres" and self.connection is None:
+            raise ValueError("kind postgres needs connection")
+        for name, stream in self.streams.items():
+            if problem := _of_table(stream) if self.kind == "postgres" else _of_no_table(stream):
+                raise ValueError(f"stream {name} {problem}")
+        return self
+
+
+def _of_table(stream: Stream) -> str:
+    if not stream.table:
+        return "needs table: schema.name"
+    if stream.capture == "incremental":
+        return "has capture incremental, which is for APIs: write high_water_mark"
+    if stream.capture == "high_water_mark" and not stream.cursor:
+        return "needs cursor: the column that grows with every change"
+    return ""
+
+
+def _of_no_table(stream: Stream) -> str:
+    if stream.capture in ("high_water_mark", "keys", "log"):
+        return f"has capture {stream.capture}, which is for tables: write incremental or full"
+    return "has a table, which is for kind postgres" if stream.table else ""

@@ -7,6 +7,10 @@ that landed at the same time the second loses loudly. Parts carry the run id in 
 A part's rows are records: `_load_id` BIGINT (= seq), `_row` BIGINT (order within the load), `_op` 'U' (insert or
 update) or 'D' (delete), `_observed` TIMESTAMP UTC, `_key` VARCHAR (JSON array of the key's texts; null: unreadable),
 `_digest` VARCHAR (content hash), `record` VARCHAR (the source's JSON; null for 'D').
+
+Loads of a database (those whose manifest has `raw_types`) hold the source's typed columns instead: `_load_id`, `_op`,
+`_observed`, `_unread` VARCHAR (JSON object of the values their type cannot hold, as text), and each column of
+`raw_types`; of a 'D' only the key. Their order is that of the file. `engines/typed_rows.py` reads both ends of this.
 """
 
 from __future__ import annotations
@@ -67,6 +71,8 @@ class Manifest(BaseModel):
     cursor_before: Mapping[str, Any] | None
     cursor: Mapping[str, Any]
     columns: Mapping[str, str]
+    raw_types: Mapping[str, str] = {}
+    """Types of the parts' columns, if they are the source's own typed columns."""
     parts: Sequence[Part]
     index: Part | None = None
     index_seq: int = 0
