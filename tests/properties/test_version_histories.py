@@ -1,6 +1,6 @@
 """Dimensions with history: after every run of a random history, versions and facts are what a plain reading gives.
 
-A failure names the seed; `HISTORY=17 pytest -m proof tests/properties/test_history.py -k plain_reading` plays
+A failure names the seed; `HISTORY=17 pytest -m proof tests/properties/test_version_histories.py -k plain_reading` plays
 that one again.
 """
 
