@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,5 +102,6 @@ class Book:
             self.fail(what, f"{len(lacking)} lack: {lacking[:3]}\n {len(odd)} should not be: {odd[:3]}")
 
     def fail(self, what: str, found: object) -> None:
-        """Raise Differs with the seed."""
-        raise Differs(f"seed {self.seed}, {what}: {found}")
+        """Raise Differs with the seed; long values are cut."""
+        shown = re.sub(r"(.)\1{20,}", r"\1…", str(found))
+        raise Differs(f"seed {self.seed}, {what}: {shown}")
