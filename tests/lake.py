@@ -207,7 +207,7 @@ class TempLake:
 
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
-            result = self._build(branch, engine, tables, options)
+            result = self.build_on(branch, engine, tables, options)
             checks = self._checks(engine) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
@@ -237,7 +237,7 @@ class TempLake:
     def verify(self) -> list[TableDifference]:
         """Return the tables that a rebuild from raw would make other than they are."""
         with self.session() as (branch, engine, tables):
-            result = self._build(branch, engine, tables, BuildOptions(rebuild="*", verify=True))
+            result = self.build_on(branch, engine, tables, BuildOptions(rebuild="*", verify=True))
         return [found for found in result.differences if found.only_published or found.only_rebuilt]
 
     @contextmanager
@@ -253,7 +253,9 @@ class TempLake:
         finally:
             self.catalog.drop_branch(branch)
 
-    def _build(self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions) -> BuildResult:
+    def build_on(
+        self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions
+    ) -> BuildResult:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 

@@ -22,17 +22,23 @@ import pytest
 from book import Book
 from club import Change, Club, now
 from database import Database, DatabaseServer, running
-from histories import PROJECT
+from defects import Defect, no_checks, replaced, rewritten
+from histories import PROJECT, Differs
 from hypothesis import settings
 from kept_engine import FAST, kept_engines
 from members import Members, with_inferred
 
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
+from starberg.ingestion.log_spool import ChangeFile, Snapshot
+from starberg.ingestion.pgoutput import Truncate
 from starberg.ingestion.postgres import PostgresSource
 from starberg.ingestion.postgres_connection import Control
+from starberg.ingestion.postgres_keys import KeyRanges
 from starberg.ingestion.postgres_log import LogReader
+from starberg.ingestion.postgres_marks import Horizon, Mark
 from starberg.storage.raw_chain import RawStream
+from starberg.utils.errors import StarbergError
 from starberg.utils.settings import Settings
 
 pytestmark = pytest.mark.proof
@@ -273,3 +279,46 @@ def test_versions_and_facts_of_every_capture_mode_are_what_was_committed(part: i
         if seed % PARTS == part:
             with play(seed, server) as past:
                 past.go(RUNS)
+
+
+def _no_deletes(right: Any, file: ChangeFile, begin: Any, change: Any) -> None:
+    if getattr(change, "op", "") != "D":
+        right(file, begin, change)
+
+
+def _no_truncates(right: Any, file: ChangeFile, begin: Any, change: Any) -> None:
+    if not isinstance(change, Truncate):
+        right(file, begin, change)
+
+
+def _key_stays(right: Any, file: ChangeFile, begin: Any, change: Any) -> None:
+    right(file, begin, replace(change, old=None) if getattr(change, "op", "") == "U" else change)
+
+
+DEFECTS: Mapping[str, Defect] = {
+    "the mark passes open transactions": lambda: patch.object(Horizon, "bound", property(lambda self: self.asked_at)),
+    "the mark is the greatest value there is": replaced(Mark, "_time", lambda right, self, top, horizon: top),
+    "what is read again is landed again": rewritten("k.digest = r._digest", "k.digest = r._digest || '?'"),
+    "a whole reading finds no deletes": rewritten("FROM known WHERE _key NOT IN", "FROM known WHERE '' IN"),
+    "keys are not compared": replaced(KeyRanges, "differing", lambda right, *args: ([], 0)),
+    "gone keys stay": rewritten("gone AS FROM here ANTI JOIN there", "gone AS FROM here SEMI JOIN there"),
+    "the log's deletes are ignored": replaced(ChangeFile, "add", _no_deletes),
+    "the log's truncates are ignored": replaced(ChangeFile, "add", _no_truncates),
+    "the old key of an update stays": replaced(ChangeFile, "add", _key_stays),
+    "values out of line are lost": rewritten(r"WHEN list_contains\(_same, '\w+'\) THEN", "WHEN false THEN"),
+    "what the snapshot saw comes again": replaced(Snapshot, "has", lambda right, self, begin: False),
+    "what the snapshot missed never comes": replaced(Snapshot, "has", lambda right, self, begin: begin.lsn < self.lsn),
+    "a change has another time than its commit": rewritten(r"make_timestamp\(_us\)", "make_timestamp(_us + 1)"),
+    "changes of a batch are turned around": rewritten("ORDER BY _n,", "ORDER BY _n DESC,"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found(defect: str, server: DatabaseServer) -> None:
+    for seed in range(4):
+        with play(seed, server) as past, DEFECTS[defect](), no_checks():
+            try:
+                past.go(RUNS)
+            except (Differs, StarbergError):
+                return
+    pytest.fail(f"no history noticed that {defect}")
