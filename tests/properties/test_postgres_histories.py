@@ -125,7 +125,9 @@ class Play(Book):
         @contextmanager
         def around_snapshot(source: PostgresSource, engine: Any) -> Iterator[None]:
             meddle = self.meddle if self.reading in MODES else lambda: None  # the next slot waits for open sessions
-            if self.reading != "logged" or not self.captures["logged"].loads:
+            if self.reading == "logged" and not self.captures["logged"].loads:
+                self.club.change(CHANGES // 3)  # in the slot and in the snapshot
+            elif self.reading != "logged":
                 meddle()
             with snapshot(source, engine):
                 self.see()
