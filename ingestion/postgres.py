@@ -12,7 +12,7 @@ scanner takes its snapshot. Cursors:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from typing import Any
 
 from starberg.engines.base import Engine, ParquetFile
 from starberg.ingestion.budget import BudgetLedger
-from starberg.ingestion.postgres_connection import Address, Control, TableFacts, address, scanning
+from starberg.ingestion.postgres_connection import Address, Control, Locked, TableFacts, address, scanning
 from starberg.ingestion.postgres_keys import KeyRanges
 from starberg.ingestion.postgres_log import LogReader, SlotLost
 from starberg.ingestion.postgres_marks import Horizon, Mark, same_place
@@ -32,10 +32,11 @@ from starberg.ingestion.table_landing import known_rows
 from starberg.ingestion.table_source import TableExtract, TableSource
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
-from starberg.utils.errors import CredentialsError, SourceDataError
+from starberg.utils.errors import CredentialsError, SourceDataError, StarbergError
 from starberg.utils.sql import quote, quote_name, text
 
 _ATTACHED = "starberg_source"
+_ATTEMPTS = 3
 _WORTH_A_LOAD = 1000
 """Reading more rows than this again costs more than a load that moves the mark."""
 
@@ -77,9 +78,9 @@ class PostgresSource(TableSource):
         if stream.capture == "log":
             yield from self._read_log(stream, chain, engine, scratch, previous, full=full)
             return
-        with self.control.locked(stream) as facts:
-            reader = _Reader(self, stream, chain, engine, scratch, previous, facts)
-            yield reader.whole() if full or previous is None or stream.capture == "full" else reader.changed()
+        whole = full or previous is None or stream.capture == "full"
+        how = _Reader.whole if whole else _Reader.changed
+        yield self._locked(stream, chain, engine, scratch, how)
 
     def settle(self, chains: Mapping[str, RawStream]) -> bool:
         """Advance the slot to what all log streams have committed; True if the log goes on."""
@@ -114,13 +115,17 @@ class PostgresSource(TableSource):
         where = self.control.address
         with scanning(self._spec.name):
             engine.attach_postgres(_ATTACHED, where.secret, where.connection_string())
-            engine.run("BEGIN")
             try:
+                engine.run("BEGIN")
                 engine.rows(f"SELECT * FROM postgres_query({text(_ATTACHED)}, 'SELECT 1 AS one')")
                 yield
-            finally:
-                engine.run("ROLLBACK")
-                engine.run(f"DETACH {_ATTACHED}")
+            except BaseException:
+                with suppress(StarbergError):  # the connection may be what failed
+                    engine.run("ROLLBACK")
+                    engine.run(f"DETACH {_ATTACHED}")
+                raise
+            engine.run("ROLLBACK")
+            engine.run(f"DETACH {_ATTACHED}")
 
     def _read_log(
         self,
@@ -143,8 +148,25 @@ class PostgresSource(TableSource):
                 yield changes
         if previous is None or full:
             self._log.prepare(stream, is_new=previous is None)
-            with self.control.locked(stream) as facts:
-                yield _Reader(self, stream, chain, engine, scratch, chain.last(), facts).snapshot_of_log(self._log)
+            yield self._locked(stream, chain, engine, scratch, lambda reader: reader.snapshot_of_log(self._log))
+
+    def _locked(
+        self,
+        stream: Stream,
+        chain: RawStream,
+        engine: Engine,
+        scratch: Path,
+        how: Callable[[_Reader], TableExtract],
+    ) -> TableExtract:
+        """Read a table with its lock held; who waits to alter it meanwhile is let go first."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.control.locked(stream) as facts:
+                    return how(_Reader(self, stream, chain, engine, scratch, chain.last(), facts))
+            except Locked:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
     def _check_not_restored(self, stream: Stream, previous: Manifest | None) -> None:
         position = self.control.position()
