@@ -197,20 +197,49 @@ class Lake:
         return [str(path) for path in write[kind](project, name)]
 
     def demo(self, warehouse: str) -> dict[str, Any]:
-        """Run a warehouse on its sample source; return the run, its tables' row counts and its marts' answers."""
-        from starberg.samples.demos import DEMOS
+        """Run a warehouse on its sample source; return the runs, the row counts of its tables, and some answers.
 
-        if warehouse not in DEMOS:
-            raise UsageError(f"there is no demo of {warehouse}", hint=f"There are: {', '.join(DEMOS)}.")
-        demo = DEMOS[warehouse]
-        with demo.source() as variables:
-            lake = self.reopen(variables)
-            result = lake.run(warehouse)
-        counts = [{"table": row["table"], "rows": row["rows"]} for row in lake.tables(warehouse)]
-        answers = {
-            question: _as_dicts(lake.query(sql, warehouse=warehouse)) for question, sql in demo.questions.items()
-        }
-        return {"run": result, "tables": counts, "answers": answers}
+        A source that can change is changed after the first run, and run again.
+        """
+        from starberg.entrypoints.demo import run_demo
+
+        return run_demo(self, warehouse)
+
+    def seed(
+        self,
+        warehouse: str,
+        urls: Sequence[str] = (),
+        *,
+        people: int | None = None,
+        days: int | None = None,
+        seed: int = 7,
+        replace: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Fill the databases a warehouse reads with sample data; return the rows written, by table.
+
+        A database is where its `[source=]URL` says, else where the warehouse declares it. UsageError if one is not
+        empty, unless `replace`.
+        """
+        from starberg.entrypoints.operational import seed as fill
+
+        return fill(self, warehouse, urls, people=people, days=days, seed=seed, replace=replace)
+
+    def mutate(
+        self,
+        warehouse: str,
+        urls: Sequence[str] = (),
+        *,
+        transactions: int = 1000,
+        seed: int = 7,
+        sessions: int = 4,
+    ) -> list[dict[str, Any]]:
+        """Run transactions in the databases a warehouse reads, as applications would; return what they did, by kind.
+
+        With one session the same seed does the same to the same data.
+        """
+        from starberg.entrypoints.operational import mutate as live
+
+        return live(self, warehouse, urls, transactions=transactions, seed=seed, sessions=sessions)
 
     def warehouse(self, name: str) -> Warehouse:
         """Return a declared warehouse; UsageError lists those there are."""
@@ -319,7 +348,3 @@ def _check_tables(declared: Warehouse, names: Sequence[str]) -> None:
     for name in names:
         if name not in declared.tables:
             raise UsageError(f"{declared.name} has no table {name}", hint="See `starberg tables`.")
-
-
-def _as_dicts(result: QueryResult) -> list[dict[str, Any]]:
-    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
