@@ -243,9 +243,13 @@ class Lake:
 
     def warehouse(self, name: str) -> Warehouse:
         """Return a declared warehouse; UsageError lists those there are."""
-        if name not in self.warehouses:
-            raise UsageError(f"no warehouse {name}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
+        self.check_known(name)
         return self.warehouses[name]
+
+    def check_known(self, warehouse: str | None) -> None:
+        """Raise UsageError if there is no such warehouse; its declarations are not read."""
+        if warehouse and warehouse not in self.warehouses:
+            raise UsageError(f"no warehouse {warehouse}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
 
     def table(self, name: str) -> Table:
         """Return a declared table by `warehouse.table`, or by a name only one warehouse has."""
@@ -309,8 +313,7 @@ class Lake:
         """
         from starberg.entrypoints.library import Library
 
-        if warehouse:
-            self.warehouse(warehouse)
+        self.check_known(warehouse)
         state = state or self.look(at or MAIN)
         library = Library(self.warehouses, state)
         schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})

@@ -61,6 +61,8 @@ class Library:
         tables = {name for name in names if name in self.state.tables}
         items: dict[str, Table] = {}
         for name in sorted(set(names) - tables):
+            if not self._is_item(name):
+                continue
             item = self.item(name)
             more, before = self.needed(reads(item))
             tables |= more
@@ -77,7 +79,7 @@ class Library:
                 self._control_tables(engine, item)
                 engine.run(create(item))
             except UsageError as error:
-                missing = [name for name in reads(item) if name not in self.state.tables and self._is_table(name)]
+                missing = [name for name in reads(item) if not self._is_there(name)]
                 if strict:
                     raise self._impossible(item, missing, error) from error
                 if not missing:
@@ -90,9 +92,12 @@ class Library:
             if table in TABLES and name not in self.state.tables and owner == item.warehouse:
                 engine.run(f"CREATE OR REPLACE VIEW {quote(name)} AS {no_rows(table)}")
 
-    def _is_table(self, name: str) -> bool:
+    def _is_item(self, name: str) -> bool:
         owner, short = name.split(".")
-        return short not in self.warehouses.library(owner) and short not in TABLES
+        return short in self.warehouses.library(owner)
+
+    def _is_there(self, name: str) -> bool:
+        return name in self.state.tables or name.split(".")[1] in TABLES or self._is_item(name)
 
     @staticmethod
     def _impossible(item: Table, missing: list[str], error: UsageError) -> UsageError:

@@ -36,8 +36,7 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
     Only the tables the SQL names, and what its views and functions read, are opened. Raises UsageError for wrong SQL,
     SQL that writes, an unknown table or function, or a name that several warehouses have.
     """
-    if warehouse:
-        lake.warehouse(warehouse)
+    lake.check_known(warehouse)
     state = lake.look(at or MAIN)
     script = Script(Names(Library(lake.warehouses, state), warehouse), sql)
     engine = lake.reader(warehouse, state=state, only=script.named)

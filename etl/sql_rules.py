@@ -105,7 +105,9 @@ def _function(header: FunctionHeader, body: Body) -> Iterator[SqlProblem]:
     used = {parameter.name for parameter in body.parameters}
     for name in header.arguments:
         if name not in used:
-            yield SqlProblem(f"argument {name!r} is never used", hint=f"Write ${name} where its value belongs.")
+            last = body.tokens[-1]
+            hint = f"Write ${name} where its value belongs."
+            yield SqlProblem(f"argument {name!r} is never used", hint=hint, line=last.line, column=last.col)
     if header.returns == "scalar" and (len(body.projections) != 1 or star_of(body.projections[0]) is not None):
         hint = "Select one column; {'name': value, …} holds several."
         yield SqlProblem("a scalar function returns one value", hint=hint, line=body.first_line)
