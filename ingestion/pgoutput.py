@@ -6,7 +6,6 @@ PostgreSQL's text. Times are UTC microseconds since 1970.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -87,7 +86,7 @@ class Decoder:
         reader = _Reader(data)
         try:
             message = self._message(reader)
-        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
+        except (IndexError, KeyError, ValueError) as error:
             raise SourceDataError(f"a message of the replication log cannot be read: {data[:1]!r}, {error}") from error
         if message is not None:
             yield message

@@ -12,7 +12,7 @@ scanner takes its snapshot. Cursors:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from typing import Any
 
 from starberg.engines.base import Engine, ParquetFile
 from starberg.ingestion.budget import BudgetLedger
-from starberg.ingestion.postgres_connection import Address, Control, TableFacts, address, scanning
+from starberg.ingestion.postgres_connection import Address, Control, Locked, TableFacts, address, scanning
 from starberg.ingestion.postgres_keys import KeyRanges
 from starberg.ingestion.postgres_log import LogReader, SlotLost
 from starberg.ingestion.postgres_marks import Horizon, Mark, same_place
@@ -32,10 +32,11 @@ from starberg.ingestion.table_landing import known_rows
 from starberg.ingestion.table_source import TableExtract, TableSource
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
-from starberg.utils.errors import CredentialsError, SourceDataError
+from starberg.utils.errors import CredentialsError, SourceDataError, StarbergError
 from starberg.utils.sql import quote, quote_name, text
 
 _ATTACHED = "starberg_source"
+_ATTEMPTS = 3
 _WORTH_A_LOAD = 1000
 """Reading more rows than this again costs more than a load that moves the mark."""
 
@@ -77,9 +78,9 @@ class PostgresSource(TableSource):
         if stream.capture == "log":
             yield from self._read_log(stream, chain, engine, scratch, previous, full=full)
             return
-        with self.control.locked(stream) as facts:
-            reader = _Reader(self, stream, chain, engine, scratch, previous, facts)
-            yield reader.whole() if full or previous is None or stream.capture == "full" else reader.changed()
+        whole = full or previous is None or stream.capture == "full"
+        how = _Reader.whole if whole else _Reader.changed
+        yield self._locked(stream, chain, engine, scratch, how)
 
     def settle(self, chains: Mapping[str, RawStream]) -> bool:
         """Advance the slot to what all log streams have committed; True if the log goes on."""
@@ -114,13 +115,17 @@ class PostgresSource(TableSource):
         where = self.control.address
         with scanning(self._spec.name):
             engine.attach_postgres(_ATTACHED, where.secret, where.connection_string())
-            engine.run("BEGIN")
             try:
+                engine.run("BEGIN")
                 engine.rows(f"SELECT * FROM postgres_query({text(_ATTACHED)}, 'SELECT 1 AS one')")
                 yield
-            finally:
-                engine.run("ROLLBACK")
-                engine.run(f"DETACH {_ATTACHED}")
+            except BaseException:
+                with suppress(StarbergError):  # the connection may be what failed
+                    engine.run("ROLLBACK")
+                    engine.run(f"DETACH {_ATTACHED}")
+                raise
+            engine.run("ROLLBACK")
+            engine.run(f"DETACH {_ATTACHED}")
 
     def _read_log(
         self,
@@ -143,8 +148,25 @@ class PostgresSource(TableSource):
                 yield changes
         if previous is None or full:
             self._log.prepare(stream, is_new=previous is None)
-            with self.control.locked(stream) as facts:
-                yield _Reader(self, stream, chain, engine, scratch, chain.last(), facts).snapshot_of_log(self._log)
+            yield self._locked(stream, chain, engine, scratch, lambda reader: reader.snapshot_of_log(self._log))
+
+    def _locked(
+        self,
+        stream: Stream,
+        chain: RawStream,
+        engine: Engine,
+        scratch: Path,
+        how: Callable[[_Reader], TableExtract],
+    ) -> TableExtract:
+        """Read a table with its lock held; who waits to alter it meanwhile is let go first."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.control.locked(stream) as facts:
+                    return how(_Reader(self, stream, chain, engine, scratch, chain.last(), facts))
+            except Locked:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
     def _check_not_restored(self, stream: Stream, previous: Manifest | None) -> None:
         position = self.control.position()
@@ -183,11 +205,12 @@ class _Reader:
         notes = list(columns.notes)
         with self.source.snapshot(self.engine):
             files = self._rows(columns, observed_at)
+            rows = self._counted()
         if mark and horizon:
             before = self.previous.cursor if self.previous else {}
             cursor |= mark.after(before, self._greatest(mark, files), horizon)
             notes += self._without_cursor(mark, files)
-        return self._extract("whole", files, columns, cursor, observed_at, notes=notes)
+        return self._extract("whole", files, columns, cursor, observed_at, notes=notes, source_rows=rows)
 
     def changed(self) -> TableExtract:
         """The rows past the mark; for `keys` also those whose key is gone or was missed."""
@@ -204,10 +227,12 @@ class _Reader:
             read = sum(file.rows for file in files)
             if self.stream.capture == "keys":
                 files += self._reconciled(columns, observed_at, files)
+            rows = self._counted()
         if mark and horizon:
             cursor |= mark.after(before, self._greatest(mark, files), horizon)
         moved = not same_place(cursor, before) and read > _WORTH_A_LOAD
-        extract = self._extract("rows", files, columns, cursor, observed_at, notes=list(columns.notes))
+        notes = list(columns.notes)
+        extract = self._extract("rows", files, columns, cursor, observed_at, notes=notes, source_rows=rows)
         again = self._landed_since(before.get("value"))
         where = "true"
         if mark and "value" in before:
@@ -310,6 +335,13 @@ class _Reader:
         [(seen,)] = self.engine.rows(f"SELECT max({mark.sql(quote_name(mark.column))}) FROM {_read(files)}")
         return seen
 
+    def _counted(self) -> int | None:
+        """Return the rows of the table in the snapshot, if the stream asks for them."""
+        if not self.stream.count:
+            return None
+        [(rows,)] = self.engine.rows(_ask(f"SELECT count(*) AS n FROM {quote(self.stream.table)}"))
+        return int(rows)
+
     def _without_cursor(self, mark: Mark, files: list[ParquetFile]) -> list[str]:
         if not files:
             return []
@@ -336,6 +368,7 @@ class _Reader:
         observed_at: datetime,
         *,
         notes: list[str],
+        source_rows: int | None = None,
     ) -> TableExtract:
         unproven = unproven_key(self.stream, self.facts.unique)
         return TableExtract(
@@ -348,6 +381,7 @@ class _Reader:
             is_unique=not unproven,
             notes=(*notes, *unproven),
             requests=1,
+            source_rows=source_rows,
         )
 
     def _now(self) -> datetime:

@@ -7,6 +7,7 @@ can commit between looking at the catalog and reading, and asks what a snapshot 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
     import psycopg2.extensions
 
 LOCK_WAIT_S = 30
+SCANNER_LOCK_WAIT_S = 3
+"""The scanner's sessions may stand behind an ALTER that itself waits for our lock: nobody would get on."""
 STATEMENT_TIMEOUT_S = 6 * 3600
 _OPEN = "could not connect|Unable to connect|terminating connection|server closed|SSL connection|not open|no connection"
+
+
+class Locked(TransientError):
+    """The table's lock could not be had in time."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,9 @@ class Address:
         parts = ("host", "port", "database", "user", "password")
         return {part: getattr(self, part) for part in parts}
 
-    @property
-    def options(self) -> dict[str, str]:
+    def options(self, lock_wait_s: int) -> dict[str, str]:
         """Return libpq's options, of which none is secret."""
-        limits = {"lock_timeout": f"{LOCK_WAIT_S}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
+        limits = {"lock_timeout": f"{lock_wait_s}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
         session = " ".join(f"-c {name}={value}" for name, value in {**SESSION, **limits}.items())
         keepalives = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
         tls = {"sslmode": self.sslmode, "sslrootcert": self.sslrootcert}
@@ -62,8 +68,8 @@ class Address:
         return {name: value for name, value in given.items() if value}
 
     def connection_string(self) -> str:
-        """Return `options` as libpq's connection string."""
-        return " ".join(f"{name}='{value}'" for name, value in self.options.items())
+        """Return the scanner's options as libpq's connection string."""
+        return " ".join(f"{name}='{value}'" for name, value in self.options(SCANNER_LOCK_WAIT_S).items())
 
 
 def address(spec: SourceSpec, secret_of: Callable[[str], str | None]) -> Address:
@@ -82,12 +88,19 @@ def address(spec: SourceSpec, secret_of: Callable[[str], str | None]) -> Address
     parts: dict[str, str] = {}
     query: dict[str, str] = {}
     if declared.url:
-        url = urlsplit(secret(declared.url))
+        try:
+            url = urlsplit(secret(declared.url))
+            port = str(url.port or "")
+            if "@" in url.path + url.query + url.fragment:
+                raise ValueError
+        except ValueError:  # most likely of a password that is not percent-encoded: say nothing of what was read
+            hint = "In a password write / as %2F, @ as %40, # as %23, ? as %3F."
+            raise UsageError(f"{declared.url} is no URL", hint=hint) from None
         if url.scheme.split("+")[0] not in ("postgresql", "postgres"):
             raise UsageError(f"{declared.url} is no postgresql:// URL")
         parts = {
             "host": url.hostname or "",
-            "port": str(url.port or ""),
+            "port": port,
             "database": unquote(url.path[1:]),
             "user": unquote(url.username or ""),
             "password": unquote(url.password or ""),
@@ -135,7 +148,7 @@ class Control:
             secret = self.address.secret
             login: dict[str, Any] = {"dbname": secret.pop("database"), **{k: v for k, v in secret.items() if v}}
             with self.explained():
-                self._connection = psycopg2.connect(**(login | self.address.options))
+                self._connection = psycopg2.connect(**(login | self.address.options(LOCK_WAIT_S)))
                 self._connection.autocommit = True
         return self._connection
 
@@ -224,8 +237,6 @@ class Control:
 
 def explain(source: str, text: str, code: str = "") -> StarbergError:
     """Return our error for what libpq said (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-    import re
-
     message = f"source {source}: {text}"
     if code.startswith("28") or re.search("authentication failed|no password supplied|pg_hba.conf", text):
         return CredentialsError(message)
@@ -233,7 +244,9 @@ def explain(source: str, text: str, code: str = "") -> StarbergError:
         return CredentialsError(message, hint="Grant the role SELECT on the table (and USAGE on its schema).")
     if code in ("42P01", "3F000", "3D000") or "does not exist" in text:
         return UsageError(message, hint="Check `table` and `connection` in warehouse.yml.")
-    if code in ("55P03", "57014", "40001", "40P01") or re.search("lock timeout|statement timeout|conflict with", text):
+    if code == "55P03" or "lock timeout" in text:
+        return Locked(message, hint="Somebody holds the table, or waits for it; run again.")
+    if code in ("57014", "40001", "40P01") or re.search("statement timeout|conflict with", text):
         return TransientError(message, hint="Run again.")
     if code[:2] in ("08", "57", "53") or not code or re.search(_OPEN, text):
         return Unreachable(message, hint="Is PostgreSQL running there? Nothing was landed; run again.")
@@ -249,10 +262,12 @@ def scanning(source: str) -> Iterator[None]:
         raise
     except StarbergError as error:
         text = error.args[0]
-        said = text.split("ERROR:")[-1].strip() if "ERROR:" in text else text.split(": ", 1)[-1]
-        if "ostgres" in text or "COPY" in text or "libpq" in text or "server closed" in text:
-            raise explain(source, said, "" if "ERROR:" not in text else "XX000") from error
-        raise
+        if not re.search("Failed to|ostgres|libpq|server closed", text):
+            raise
+        said = text.rsplit('": ', 1)[-1].split(" LINE 1:")[0].strip()
+        lost = "FATAL" in said or said.endswith(":") or re.search(_OPEN, text)
+        said = "the connection was lost" if said.endswith(":") else re.sub("^(ERROR|FATAL): *", "", said)
+        raise explain(source, said, "" if lost else "XX000") from error
 
 
 def _is_local(host: str) -> bool:

@@ -108,6 +108,8 @@ class Reading:
         """Return the SELECT item that asks PostgreSQL for the column."""
         column = quote_name(self.source_name)
         if self.by_text or (careful and self.has_nan):
+            if self.said == "inet":  # its cast writes a mask where its output, and so the log, has none
+                return f"CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END AS {column}"
             return f"{column}::text AS {column}"
         return f"{column}::{self.cast} AS {column}" if self.cast else column
 

@@ -1,29 +1,85 @@
-"""What `starberg demo` can show: for each warehouse a sample source, and the questions its marts answer."""
+"""What `starberg demo` can show: for each warehouse a sample source, and the questions its tables answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starberg.samples.embedded_postgres import EmbeddedPostgres
 
 Variables = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Demo:
-    """One demo: `source` runs the sample source and yields the variables that point the declarations at it."""
+class Scene:
+    """A running source: the variables that point the declarations at it, and how to let it change, telling what did."""
 
-    source: Callable[[], AbstractContextManager[Variables]]
+    variables: Variables
+    change: Callable[[], Sequence[Mapping[str, Any]]] | None = None
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demo: `source` runs the sample source, whose data it may keep in a folder; `next` are commands to go on with.
+
+    Each question is one `query` of the warehouse, of which the last statement's rows are the answer.
+    """
+
+    source: Callable[[Path], AbstractContextManager[Scene]]
     questions: Mapping[str, str]
+    next: Sequence[str]
 
 
 @contextmanager
-def _games() -> Iterator[Variables]:
+def _games(folder: Path) -> Iterator[Scene]:
     from starberg.samples.rawg_catalogue import Catalogue
     from starberg.samples.rawg_server import RawgServer
 
+    del folder  # the same catalogue is made each time
     with RawgServer(Catalogue(seed=7, games=5000)) as server:
-        yield {"RAWG_URL": server.url, "RAWG_API_KEY": "sample-key", "GAMES_REQUESTS_PER_SECOND": "1000"}
+        yield Scene({"RAWG_URL": server.url, "RAWG_API_KEY": "sample-key", "GAMES_REQUESTS_PER_SECOND": "1000"})
+
+
+@contextmanager
+def _databases(
+    warehouse: str,
+    settings: Callable[[EmbeddedPostgres], Variables],
+    folder: Path,
+    *,
+    people: int,
+    days: int,
+    transactions: int,
+) -> Iterator[Scene]:
+    """Run an operational system on a PostgreSQL of its own, whose databases are kept: it goes on where it stopped."""
+    from starberg.samples.embedded_postgres import EmbeddedPostgres
+    from starberg.samples.operational.life import as_rows, mutate
+    from starberg.samples.operational.seeding import is_seeded, seed
+    from starberg.samples.operational.system import Size
+    from starberg.samples.operational.systems import system_of
+
+    system = system_of(warehouse)
+    with EmbeddedPostgres(folder) as server:
+        for database in system.databases:
+            server.create(database)
+        fresh = not is_seeded(system, server.connect)
+        if fresh:
+            midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            seed(system, server.connect, Size(people, days, 7, midnight))
+        mix = 7 if fresh else random.randrange(10**6)
+        yield Scene(
+            settings(server), lambda: as_rows(mutate(system, server.connect, transactions=transactions, seed=mix))
+        )
+
+
+def _retail_settings(server: EmbeddedPostgres) -> Variables:
+    return {"RETAIL_DATABASE_URL": server.url("operations")}
 
 
 DEMOS: Mapping[str, Demo] = {
@@ -42,5 +98,17 @@ DEMOS: Mapping[str, Demo] = {
                 "SELECT place, name, released_on, rating, ratings_count FROM mart_top_rated ORDER BY place LIMIT 5"
             ),
         },
+        ['query "select * from games.mart_top_rated limit 10"', "explain games.fact_games 1", "status games"],
+    ),
+    "retail": Demo(
+        partial(_databases, "retail", _retail_settings, people=2000, days=90, transactions=400),
+        {
+            "How did the customer with the most versions change?": (
+                "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, is_current "
+                "FROM dwh_dim_customers WHERE customer_id = (SELECT customer_id FROM dwh_dim_customers "
+                "GROUP BY customer_id ORDER BY count(*) DESC, customer_id LIMIT 1) ORDER BY effective_from"
+            ),
+        },
+        ['query --warehouse retail "select * from customer_metrics limit 10"', "status retail"],
     ),
 }

@@ -15,7 +15,7 @@ from members import Version, valid
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.lake import Lake
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.etl.results import Status
 
 FAR = datetime(9999, 1, 1)

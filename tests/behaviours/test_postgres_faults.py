@@ -1,0 +1,145 @@
+"""The server, the connection or the run dies in the middle: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from database import Database, Feed
+
+from starberg.ingestion.postgres import _Reader
+from starberg.ingestion.postgres_log import LogReader
+from starberg.storage.raw_chain import RawStream
+from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
+
+CAPTURES: dict[str, dict[str, Any]] = {
+    "full": {"capture": "full"},
+    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
+    "keys": {"capture": "keys", "cursor": "at"},
+    "log": {"capture": "log"},
+}
+
+
+@pytest.fixture(params=CAPTURES)
+def source(tmp_path: Path, database: Database, request: pytest.FixtureRequest) -> Feed:
+    database.run(
+        "create table t (id int primary key, at timestamptz not null default now())",
+        "create publication starberg for table t",
+        "insert into t select n from generate_series(1, 50) n",
+    )
+    return Feed(tmp_path, database, {"t": {"table": "public.t", "key": ["id"], **CAPTURES[request.param]}})
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[], object]) -> None:
+    """Let `act` happen once, just before a step."""
+    real, done = getattr(owner, name), []
+
+    def step(*args: Any, **more: Any) -> Any:
+        if not done:
+            done.append(True)
+            act()
+        return real(*args, **more)
+
+    monkeypatch.setattr(owner, name, step)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_server_killed_while_it_is_read(source: Feed, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    server = source.database.server
+    if not first:
+        source.ingest()
+        source.database.run("insert into t select n from generate_series(51, 60) n", "delete from t where id = 1")
+    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (_Reader, "_write")
+    with monkeypatch.context() as patch:
+        interrupted(patch, *step, server.kill)
+        with pytest.raises(Unreachable):
+            source.ingest()
+    assert len(source.chain("t").loads()) == (0 if first else 1)
+    with pytest.raises(Unreachable):
+        source.ingest()
+    server.start()
+    source.ingest()
+    left = [row for (row,) in source.database.rows("select id from t")]
+    kept = [*left, *([1] if source.streams["t"]["capture"] == "high_water_mark" and not first else [])]
+    assert sorted(row for (row,) in source.now("t", "id")) == sorted(kept)
+    assert len(source.seen("t", "id", where="_op = 'U'")) == (50 if first else 60)
+
+
+def test_a_run_killed_between_its_load_and_the_slot(source: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.ingest()
+    source.database.run("insert into t values (51)")
+    real = RawStream.commit
+
+    def commits_and_dies(chain: RawStream, manifest: Any) -> None:
+        real(chain, manifest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RawStream, "commit", commits_and_dies)
+        with pytest.raises(KeyboardInterrupt):
+            source.ingest()
+    source.database.run("insert into t values (52)")
+    source.ingest()
+    assert sorted(row for (row,) in source.seen("t", "id")) == list(range(1, 53))
+
+
+def test_sessions_cut_by_the_administrator(source: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut() -> None:
+        source.database.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'starberg' and datname = current_database()"
+        )
+
+    with monkeypatch.context() as patch:
+        interrupted(patch, _Reader, "_write", cut)
+        with pytest.raises((Unreachable, TransientError)):
+            source.ingest()
+    source.ingest()
+    assert len(source.seen("t")) == 50
+
+
+def test_no_session_stays_behind(source: Feed) -> None:
+    source.ingest()
+    assert source.database.rows("select count(*) from pg_stat_activity where application_name = 'starberg'") == [(0,)]
+
+
+def test_a_table_that_is_locked_stops_the_run_in_time(source: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starberg.ingestion.postgres_connection.LOCK_WAIT_S", 1)
+    owner = source.database.connect()
+    owner.cursor().execute("lock table t in access exclusive mode")
+    with pytest.raises(TransientError, match="lock timeout"):
+        source.ingest()
+    owner.rollback()
+    owner.close()
+    assert source.ingest()[0].changed == 50
+
+
+def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
+    source: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table rewritten after the snapshot would read as empty."""
+    monkeypatch.setattr("starberg.ingestion.postgres_connection.SCANNER_LOCK_WAIT_S", 1)
+    waiting = threading.Thread(target=lambda: source.database.run("alter table t alter id type bigint"))
+    with monkeypatch.context() as patch:
+        interrupted(patch, _Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
+        assert source.ingest()[0].changed == 50
+    waiting.join()
+    assert source.chain("t").loads()[0].columns["id"] == "BIGINT"
+
+
+def test_no_error_tells_the_password(source: Feed) -> None:
+    password = source.database.url.split(":")[2].split("@")[0]
+    wrong = source.database.url.replace(password, "wrong-word-of-entry")
+    source.url = wrong
+    with pytest.raises(CredentialsError) as refused:
+        source.ingest()
+    source.url = source.database.url.rsplit("/", 1)[0] + "/nothing"
+    with pytest.raises(StarbergError) as missing:
+        source.ingest()
+    for error in (refused.value, missing.value):
+        assert "wrong-word-of-entry" not in str(error)
+        assert password not in str(error)
