@@ -67,12 +67,15 @@ def connector(lake: Lake, warehouse: str, system: System, urls: Sequence[str]) -
         import psycopg2
 
         where = places[database]
-        tls = {"sslmode": where.sslmode, "sslrootcert": where.sslrootcert}
-        login = {**where.secret, **tls, "dbname": where.database}
-        del login["database"]
         with _explained(database):
             return psycopg2.connect(
-                **{name: value for name, value in login.items() if value},
+                host=where.host or None,
+                port=where.port or None,
+                dbname=where.database,
+                user=where.user or None,
+                password=where.password or None,
+                sslmode=where.sslmode or None,
+                sslrootcert=where.sslrootcert or None,
                 connect_timeout=15,
                 application_name="starberg sample",
                 options="-c search_path=public",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,18 @@ def _retail_settings(server: EmbeddedPostgres) -> Variables:
     return {"RETAIL_DATABASE_URL": server.url("operations")}
 
 
+def _mafia_settings(server: EmbeddedPostgres) -> Variables:
+    from starberg.samples.embedded_postgres import HOST, USER
+
+    where = {"HOST": HOST, "PORT": str(server.port), "USER": USER, "PASSWORD": server.password}
+    services = {"USER_SERVICE_DB": "user_service", "GAME_SERVICE_DB": "game_service"}
+    return {
+        f"{prefix}_{name}": value
+        for prefix, database in services.items()
+        for name, value in {**where, "NAME": database, "SSLMODE": "prefer"}.items()
+    }
+
+
 DEMOS: Mapping[str, Demo] = {
     "games": Demo(
         _games,
@@ -104,11 +116,22 @@ DEMOS: Mapping[str, Demo] = {
         partial(_databases, "retail", _retail_settings, people=2000, days=90, transactions=400),
         {
             "How did the customer with the most versions change?": (
-                "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, is_current "
-                "FROM dwh_dim_customers WHERE customer_id = (SELECT customer_id FROM dwh_dim_customers "
+                "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, "
+                "is_current FROM dwh_dim_customers WHERE customer_id = (SELECT customer_id FROM dwh_dim_customers "
                 "GROUP BY customer_id ORDER BY count(*) DESC, customer_id LIMIT 1) ORDER BY effective_from"
             ),
         },
         ['query --warehouse retail "select * from customer_metrics limit 10"', "status retail"],
+    ),
+    "mafia": Demo(
+        partial(_databases, "mafia", _mafia_settings, people=500, days=45, transactions=400),
+        {
+            "How did the user with the most versions change?": (
+                "SELECT user_id, username, status, level, effective_from, effective_to, is_current FROM dim_users "
+                "WHERE user_id = (SELECT user_id FROM dim_users GROUP BY user_id ORDER BY count(*) DESC, user_id "
+                "LIMIT 1) ORDER BY effective_from"
+            ),
+        },
+        ['query --warehouse mafia "select * from mart_user_activity limit 10"', "status mafia"],
     ),
 }

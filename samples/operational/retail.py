@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -131,7 +132,7 @@ def _customers(size: Size) -> tuple[list[Customer], list[list[Any]]]:
     def joined() -> datetime:
         if rng.random() < new_share:
             return first_day + (size.until - first_day) * rng.random()
-        return first_day - timedelta(days=1100) * rng.random() ** 1.5
+        return first_day - timedelta(days=1100) * math.pow(rng.random(), 1.5)
 
     customers, rows = [], []
     for id, at in enumerate(sorted(_seconds(joined()) for _ in range(size.people)), 1):  # noqa: A001
