@@ -205,11 +205,12 @@ class _Reader:
         notes = list(columns.notes)
         with self.source.snapshot(self.engine):
             files = self._rows(columns, observed_at)
+            rows = self._counted()
         if mark and horizon:
             before = self.previous.cursor if self.previous else {}
             cursor |= mark.after(before, self._greatest(mark, files), horizon)
             notes += self._without_cursor(mark, files)
-        return self._extract("whole", files, columns, cursor, observed_at, notes=notes)
+        return self._extract("whole", files, columns, cursor, observed_at, notes=notes, source_rows=rows)
 
     def changed(self) -> TableExtract:
         """The rows past the mark; for `keys` also those whose key is gone or was missed."""
@@ -226,10 +227,12 @@ class _Reader:
             read = sum(file.rows for file in files)
             if self.stream.capture == "keys":
                 files += self._reconciled(columns, observed_at, files)
+            rows = self._counted()
         if mark and horizon:
             cursor |= mark.after(before, self._greatest(mark, files), horizon)
         moved = not same_place(cursor, before) and read > _WORTH_A_LOAD
-        extract = self._extract("rows", files, columns, cursor, observed_at, notes=list(columns.notes))
+        notes = list(columns.notes)
+        extract = self._extract("rows", files, columns, cursor, observed_at, notes=notes, source_rows=rows)
         again = self._landed_since(before.get("value"))
         where = "true"
         if mark and "value" in before:
@@ -332,6 +335,13 @@ class _Reader:
         [(seen,)] = self.engine.rows(f"SELECT max({mark.sql(quote_name(mark.column))}) FROM {_read(files)}")
         return seen
 
+    def _counted(self) -> int | None:
+        """Return the rows of the table in the snapshot, if the stream asks for them."""
+        if not self.stream.count:
+            return None
+        [(rows,)] = self.engine.rows(_ask(f"SELECT count(*) AS n FROM {quote(self.stream.table)}"))
+        return int(rows)
+
     def _without_cursor(self, mark: Mark, files: list[ParquetFile]) -> list[str]:
         if not files:
             return []
@@ -358,6 +368,7 @@ class _Reader:
         observed_at: datetime,
         *,
         notes: list[str],
+        source_rows: int | None = None,
     ) -> TableExtract:
         unproven = unproven_key(self.stream, self.facts.unique)
         return TableExtract(
@@ -370,6 +381,7 @@ class _Reader:
             is_unique=not unproven,
             notes=(*notes, *unproven),
             requests=1,
+            source_rows=source_rows,
         )
 
     def _now(self) -> datetime:

@@ -1,4 +1,4 @@
--- Grain: one customer. Spaces trimmed and single, names and places capitalised, codes in one case.
+-- Grain: one customer. Spaces trimmed and single; countries capitalised, codes, addresses and segments in one case.
 select
     customer_id,
     regexp_replace(trim(first_name), '\s+', ' ', 'g') as first_name,
@@ -7,9 +7,7 @@ select
     lower(nullif(trim(email), '')) as email,
     nullif(regexp_replace(phone, '[^0-9+]', '', 'g'), '') as phone,
     nullif(regexp_replace(trim(street), '\s+', ' ', 'g'), '') as street,
-    array_to_string([
-        upper(word[1]) || word[2:] for word in string_split_regex(lower(nullif(trim(city), '')), '\s+')
-    ], ' ') as city,
+    nullif(regexp_replace(trim(city), '\s+', ' ', 'g'), '') as city,
     upper(nullif(trim(postal_code), '')) as postal_code,
     -- A code of two or three letters, or a name.
     if(
