@@ -13,7 +13,7 @@ from starberg.ingestion.streams import Connection, SourceSpec
 from starberg.samples.operational import life, seeding
 from starberg.samples.operational.system import Size, System
 from starberg.samples.operational.systems import system_of
-from starberg.utils.errors import StarbergError, UsageError
+from starberg.utils.errors import CredentialsError, UsageError
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -109,18 +109,25 @@ def _address(spec: SourceSpec | None, name: str, url: str, secret_of: Callable[[
         return address(bare, typed.get)
     if spec is None or spec.connection is None:
         raise UsageError(f"the warehouse declares no database {name}", hint=f"Say where it is with {_OPTION}.")
-    return address(spec, secret_of)
+    try:
+        return address(spec, secret_of)
+    except CredentialsError as error:
+        raise CredentialsError(error.args[0], hint=f"Set it, or say where the database is with {_OPTION}.") from None
 
 
 @contextmanager
 def _explained(database: str = "") -> Iterator[None]:
-    """Turn the database's errors into ours."""
+    """Turn the errors of a database, or of any of them, into ours."""
     import psycopg2
 
     try:
         yield
     except psycopg2.Error as error:
-        said = str(error).strip().split("\n")[0]
-        known: StarbergError = explain(database or "databases", said, getattr(error, "pgcode", None) or "")
-        hint = "Is it the right address?" if database else "What was under way was rolled back."
+        said, code = str(error).strip().split("\n")[0], getattr(error, "pgcode", None) or ""
+        known = explain(database, said, code)
+        hint = "Nothing of it was committed."
+        if code == "42P01":  # undefined table
+            hint = "Fill the database with `starberg seed` first."
+        elif database:
+            hint = "Is the address right, and does PostgreSQL run there?"
         raise type(known)(f"{database or 'the database'}: {said}", hint=hint) from error

@@ -24,14 +24,15 @@ _ADDS = ("purchase", "reward")
 
 def _sign_up(work: Work) -> bool:
     user = work.next_key("users")
-    _insert_user(work, user)
+    _insert_user(work, user, mafia.profile(user, work.rng))
     work.insert("access_events", user_id=user, event_type="login", **_from(work, user))
     return True
 
 
-def _insert_user(work: Work, user: int) -> None:
-    at, chosen = work.now(), mafia.profile(user, work.rng)
-    work.insert("users", user_id=user, **chosen, status="active", level=1, created_at=at, updated_at=at)
+def _insert_user(work: Work, user: int, chosen: Row) -> None:
+    at = work.now()
+    first = {"user_id": user, "status": "active", "level": 1, "created_at": at, "updated_at": at}
+    work.insert("users", **{**chosen, **first})
 
 
 def _from(work: Work, user: int) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _come_back(work: Work) -> bool:
     if not work.memory.forgotten:
         return False
     _, user = work.memory.forgotten.pop(0)
-    _insert_user(work, user["user_id"])
+    _insert_user(work, user["user_id"], user)
     return True
 
 
