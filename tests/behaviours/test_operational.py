@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from database import Database, DatabaseServer, Server
+from database import DatabaseServer, Server
 
 from starberg.samples.operational.life import Done, mutate
 from starberg.samples.operational.seeding import is_seeded, seed
@@ -253,21 +252,3 @@ def test_other_sessions_are_not_waited_for(shop: Applications) -> None:
         holder.commit()
     assert shop.databases["operations"].rows("select count(*) from customers where city = 'held'")[0][0] >= 30
     holder.close()
-
-
-# The server itself
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "postgres"
-
-
-def test_the_embedded_server_keeps_its_data(folder: Path) -> None:
-    with Server(folder) as server:
-        server.create("a")
-        server.create("a")
-        Database(server, server.url("a")).run("create table t (id int)", "insert into t values (1)")
-    assert not server.running
-    with Server(folder) as server:
-        assert Database(server, server.url("a")).rows("select * from t") == [(1,)]
