@@ -211,6 +211,8 @@ def test_statements_on_stdin_share_what_calls_left(shop: Shop, monkeypatch: pyte
         ("call sp_chaep(1)", "there is no function sp_chaep. Did you mean 'sp_cheap'?"),
         ("select stall.fn_sold_by(1)", "there is no function stall.fn_sold_by. Did you mean 'fn_sold_by'?"),
         ("call sp_cheap", "this CALL cannot be read. Write CALL name(arguments)."),
+        ("call sp_cheap(1) union select (2, 3)", "this CALL cannot be read. Write CALL name(arguments)."),
+        ("call sp_cheap(1, (2)", "this CALL cannot be read. Write CALL name(arguments)."),
         ("call sp_cheap(1) where true", "this CALL cannot be read. Write CALL name(arguments)."),
         ("from cheap; call sp_cheap(1)", "SQL: there is no table cheap. See `starberg tables`."),
     ],
