@@ -273,7 +273,7 @@ def seed(
         int | None, typer.Option(min=1, help="How many days of their past.", show_default="the usual")
     ] = None,
     seed: Seed = 7,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Also where a database is not empty.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Drop tables of these names first.")] = False,
 ) -> None:
     """Fill a PostgreSQL of yours with the sample data that a warehouse reads."""
     session = _session(ctx)

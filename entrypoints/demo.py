@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from starberg.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
+
+
+_SHOWN = 15
 
 
 def run_demo(lake: Lake, warehouse: str) -> dict[str, Any]:
@@ -29,8 +33,9 @@ def run_demo(lake: Lake, warehouse: str) -> dict[str, Any]:
 
 
 def _answer(lake: Lake, warehouse: str, sql: str) -> list[dict[str, Any]]:
+    """Return the first rows of an answer."""
     result = lake.query(sql, warehouse=warehouse)
-    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    return [dict(zip(result.columns, row, strict=True)) for row in islice(result.rows, _SHOWN)]
 
 
 def _next(lake: Lake, demo: Demo) -> list[str]:

@@ -13,7 +13,7 @@ from starberg.ingestion.streams import Connection, SourceSpec
 from starberg.samples.operational import life, seeding
 from starberg.samples.operational.system import Size, System
 from starberg.samples.operational.systems import system_of
-from starberg.utils.errors import StarbergError, UsageError
+from starberg.utils.errors import CredentialsError, UsageError
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -67,12 +67,15 @@ def connector(lake: Lake, warehouse: str, system: System, urls: Sequence[str]) -
         import psycopg2
 
         where = places[database]
-        tls = {"sslmode": where.sslmode, "sslrootcert": where.sslrootcert}
-        login = {**where.secret, **tls, "dbname": where.database}
-        del login["database"]
         with _explained(database):
             return psycopg2.connect(
-                **{name: value for name, value in login.items() if value},
+                host=where.host or None,
+                port=where.port or None,
+                dbname=where.database,
+                user=where.user or None,
+                password=where.password or None,
+                sslmode=where.sslmode or None,
+                sslrootcert=where.sslrootcert or None,
                 connect_timeout=15,
                 application_name="starberg sample",
                 options="-c search_path=public",
@@ -106,18 +109,25 @@ def _address(spec: SourceSpec | None, name: str, url: str, secret_of: Callable[[
         return address(bare, typed.get)
     if spec is None or spec.connection is None:
         raise UsageError(f"the warehouse declares no database {name}", hint=f"Say where it is with {_OPTION}.")
-    return address(spec, secret_of)
+    try:
+        return address(spec, secret_of)
+    except CredentialsError as error:
+        raise CredentialsError(error.args[0], hint=f"Set it, or say where the database is with {_OPTION}.") from None
 
 
 @contextmanager
 def _explained(database: str = "") -> Iterator[None]:
-    """Turn the database's errors into ours."""
+    """Turn the errors of a database, or of any of them, into ours."""
     import psycopg2
 
     try:
         yield
     except psycopg2.Error as error:
-        said = str(error).strip().split("\n")[0]
-        known: StarbergError = explain(database or "databases", said, getattr(error, "pgcode", None) or "")
-        hint = "Is it the right address?" if database else "What was under way was rolled back."
+        said, code = str(error).strip().split("\n")[0], getattr(error, "pgcode", None) or ""
+        known = explain(database, said, code)
+        hint = "Nothing of it was committed."
+        if code == "42P01":  # undefined table
+            hint = "Fill the database with `starberg seed` first."
+        elif database:
+            hint = "Is the address right, and does PostgreSQL run there?"
         raise type(known)(f"{database or 'the database'}: {said}", hint=hint) from error

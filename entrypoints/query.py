@@ -17,6 +17,7 @@ from starberg.entrypoints.library import Library
 from starberg.etl.library import function_header, signature
 from starberg.etl.model import PREFIXES, Kind, Table
 from starberg.etl.results import QueryResult
+from starberg.etl.sql_body import cte_of
 from starberg.storage.branches import MAIN
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import UsageError
@@ -170,7 +171,8 @@ class Script:
                 self._is_plain = False
                 return
             for table in query.find_all(exp.Table):
-                if isinstance(table.this, exp.Identifier) and (table.db or table.name.lower() not in self._left):
+                left = not table.db and table.name.lower() in self._left
+                if isinstance(table.this, exp.Identifier) and not left and cte_of(table) is None:
                     self._found |= self.names.of_table(table)
             for function in query.find_all(exp.Anonymous):
                 self._found |= self.names.of_call(function.name, _owner(function), len(function.expressions))

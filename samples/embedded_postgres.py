@@ -127,8 +127,9 @@ class EmbeddedPostgres:
         """Open a session."""
         import psycopg2
 
-        where = {"host": HOST, "port": self.port, "dbname": database, "user": USER, "password": self.password}
-        return psycopg2.connect(**where, connect_timeout=10)
+        return psycopg2.connect(
+            host=HOST, port=self.port, dbname=database, user=USER, password=self.password, connect_timeout=10
+        )
 
     def _take(self) -> None:
         if self._lock is not None:

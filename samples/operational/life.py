@@ -177,11 +177,15 @@ class _Worker:
         if not found:
             connection.rollback()
             self._free[kind.database].append(connection)
-        elif kind.may_stay_open and self.rng.random() < _STAYS_OPEN:
+        elif self._stays_open(kind, number):
             self._open.append(_Open(number + self.rng.randint(*_OPEN_FOR), kind, work, connection))
         else:
             self._commit(kind, work, connection)
         return found
+
+    def _stays_open(self, kind: Kind, number: int) -> bool:
+        """Tell whether a transaction is one that stays open: only while enough others follow it."""
+        return kind.may_stay_open and number + _OPEN_FOR[0] < self.transactions and self.rng.random() < _STAYS_OPEN
 
     def _commit_until(self, number: int | None) -> None:
         """Commit what stayed open until a transaction; None: whatever is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -131,13 +132,13 @@ def _customers(size: Size) -> tuple[list[Customer], list[list[Any]]]:
     def joined() -> datetime:
         if rng.random() < new_share:
             return first_day + (size.until - first_day) * rng.random()
-        return first_day - timedelta(days=1100) * rng.random() ** 1.5
+        return first_day - timedelta(days=1100) * math.pow(rng.random(), 1.5)
 
     customers, rows = [], []
     for id, at in enumerate(sorted(_seconds(joined()) for _ in range(size.people)), 1):  # noqa: A001
         typed = person(id, rng)
         segment = typed["segment"].strip().lower()
-        personal = rng.paretovariate(2.2) if rng.random() >= NEVER_BOUGHT else 0.0
+        personal = min(rng.paretovariate(2.2), 6) if rng.random() >= NEVER_BOUGHT else 0.0
         customers.append(Customer(id, segment, at, personal * vocabulary.BASKETS[segment]))
         changed = _seconds(at + (size.until - at) * rng.random()) if rng.random() < 0.25 else at
         rows.append([id, *typed.values(), at, changed])
@@ -155,7 +156,7 @@ def _products(size: Size) -> list[Product]:
         # The last ones come while the shop is running.
         age = timedelta(days=rng.uniform(30, 900))
         born = first_day + age % (size.until - first_day) if id > len(chosen) * 0.95 else first_day - age
-        product = Product(id, name, group, _seconds(born), rng.paretovariate(1.2))
+        product = Product(id, name, group, _seconds(born), min(rng.paretovariate(1.2), 12))
         product.prices = _prices(product, first_day, size.until, rng)
         if rng.random() < 0.04 and born < first_day:
             product.withdrawn_at = _seconds(first_day + (size.until - first_day) * rng.uniform(0.3, 1))

@@ -61,13 +61,14 @@ def _cancel(work: Work) -> bool:
 
 
 def _join(work: Work) -> bool:
-    _insert_customer(work, work.next_key("customers"))
+    key = work.next_key("customers")
+    _insert_customer(work, key, retail.person(key, work.rng))
     return True
 
 
-def _insert_customer(work: Work, key: int) -> None:
+def _insert_customer(work: Work, key: int, typed: Row) -> None:
     at = work.now()
-    work.insert("customers", customer_id=key, **retail.person(key, work.rng), created_at=at, updated_at=at)
+    work.insert("customers", **{**typed, "customer_id": key, "created_at": at, "updated_at": at})
 
 
 def _move(work: Work) -> bool:
@@ -166,7 +167,7 @@ def _come_back(work: Work) -> bool:
     if not work.memory.forgotten:
         return False
     _, customer = work.memory.forgotten.pop(0)
-    _insert_customer(work, customer["customer_id"])
+    _insert_customer(work, customer["customer_id"], customer | retail.new_address(work.rng))
     return True
 
 
@@ -176,7 +177,7 @@ def _replace(work: Work) -> bool:
     if customer is None:
         return False
     work.remove("customers", customer)
-    _insert_customer(work, customer["customer_id"])
+    _insert_customer(work, customer["customer_id"], customer | retail.new_address(work.rng))
     return True
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from starberg.samples.operational.mafia_life import MAFIA
 from starberg.samples.operational.retail_life import RETAIL
 from starberg.samples.operational.system import System
 from starberg.utils.errors import UsageError
 
-SYSTEMS: Mapping[str, System] = {"retail": RETAIL}
+SYSTEMS: Mapping[str, System] = {"retail": RETAIL, "mafia": MAFIA}
 
 
 def system_of(warehouse: str) -> System:
