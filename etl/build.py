@@ -20,7 +20,7 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
-from starberg.etl.build_writer import BuildOptions, Writer, target
+from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import TABLES, BuildState
 from starberg.etl.history import History
@@ -44,13 +44,18 @@ COMPILER_VERSION = "1"
 
 @dataclass
 class BuildResult:
-    """What a build did; `states` are the new build states of tables that have one, `loads` the streams' new marks."""
+    """What a build did.
+
+    `states` are the new build states of tables that have one, `marks` the streams' new marks, `scopes` what was
+    computed of tables that were not computed in full.
+    """
 
     tables: list[TableResult] = field(default_factory=list)
     states: dict[str, BuildState] = field(default_factory=dict)
     marks: dict[str, Manifest] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
+    scopes: dict[str, Touched] = field(default_factory=dict)
 
 
 class Build:
@@ -77,7 +82,9 @@ class Build:
         self._sources: set[str] = set()
         self._loaded: dict[str, Loaded] = {}
         self._attached = False
-        self._result = BuildResult(notes=self._staging.notes, differences=self._writer.differences)
+        self._result = BuildResult(
+            notes=self._staging.notes, differences=self._writer.differences, scopes=self._writer.scopes
+        )
 
     def run(self, states: Mapping[str, BuildState], loads: Mapping[str, int]) -> BuildResult:
         """Build every table; `states` and `loads` are what the last publish recorded.
