@@ -21,7 +21,7 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
-from starberg.etl.build_writer import BuildOptions, Writer, target
+from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import BuildState
 from starberg.etl.control_tables import TABLES
@@ -49,7 +49,8 @@ class BuildResult:
     """What a build did, by table.
 
     `states` are the new build states of tables that have one, `marks` the last loads of those that took some in, `read`
-    the records these held, `began` when each was looked at (UTC).
+    the records these held, `began` when each was looked at (UTC), `scopes` what was computed of those not computed in
+    full.
     """
 
     tables: list[TableResult] = field(default_factory=list)
@@ -59,6 +60,7 @@ class BuildResult:
     began: dict[str, datetime] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
+    scopes: dict[str, Touched] = field(default_factory=dict)
 
 
 class Build:
@@ -85,7 +87,9 @@ class Build:
         self._sources: set[str] = set()
         self._loaded: dict[str, Loaded] = {}
         self._attached = False
-        self._result = BuildResult(notes=self._staging.notes, differences=self._writer.differences)
+        self._result = BuildResult(
+            notes=self._staging.notes, differences=self._writer.differences, scopes=self._writer.scopes
+        )
 
     def run(self, states: Mapping[str, BuildState], loads: Mapping[str, int]) -> BuildResult:
         """Build every table; `states` and `loads` are what the last publish recorded.
