@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from typing import Any
 
 import pytest
 
-import starberg
 from starberg.samples.demos import DEMOS
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.samples.operational.systems import SYSTEMS
@@ -130,10 +128,3 @@ def test_sums_are_those_of_the_source(shown: Shown) -> None:
         there = asked(server, database, "set timezone to 'UTC'; " + by_day.format(time, table))
     found = rows(shown, by_day.format(time, fact))
     assert [tuple(row.values()) for row in found] == there
-
-
-def test_the_examples_of_the_readme_are_asked_as_they_are_written() -> None:
-    readme = (Path(starberg.__file__).parent / "warehouses/mafia/README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```sql\n(.*?)\n```", readme, re.DOTALL)
-    assert examples
-    assert set(examples) <= set(DEMOS["mafia"].questions.values())
