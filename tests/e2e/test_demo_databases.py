@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,3 +129,23 @@ def test_sums_are_those_of_the_source(shown: Shown) -> None:
         there = asked(server, database, "set timezone to 'UTC'; " + by_day.format(time, table))
     found = rows(shown, by_day.format(time, fact))
     assert [tuple(row.values()) for row in found] == there
+
+
+def test_a_demo_that_is_interrupted_leaves_nothing_running_and_can_be_typed_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "starberg", "--home", str(tmp_path / "home"), "demo", "retail"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "stage build" in line:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        process.stderr.read()
+    assert process.returncode == 130
+    folder = tmp_path / "home" / "demo" / "retail"
+    assert not (folder / "data" / "postmaster.pid").exists()
+    with EmbeddedPostgres(folder) as server:
+        assert asked(server, "operations", "select count(*) > 30000 from sales") == [(True,)]
+    again = json.loads(typed("--home", "home", "--quiet", "--json", "demo", "retail", cwd=tmp_path))
+    assert again["run_after_changes"]["status"] == "SUCCESS"
