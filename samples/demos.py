@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starberg.samples.embedded_postgres import EmbeddedPostgres
+
+log = logging.getLogger(__name__)
 
 Variables = Mapping[str, str]
 
@@ -71,11 +74,16 @@ def _databases(
         fresh = not is_seeded(system, server.connect)
         if fresh:
             midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            seed(system, server.connect, Size(people, days, 7, midnight))
+            written = seed(system, server.connect, Size(people, days, 7, midnight))
+            log.info("seeded", extra={"rows": sum(table["rows"] for table in written)})
         mix = 7 if fresh else random.randrange(10**6)
-        yield Scene(
-            settings(server), lambda: as_rows(mutate(system, server.connect, transactions=transactions, seed=mix))
-        )
+
+        def change() -> Sequence[Mapping[str, Any]]:
+            done = mutate(system, server.connect, transactions=transactions, seed=mix)
+            log.info("changed", extra={"transactions": transactions})
+            return as_rows(done)
+
+        yield Scene(settings(server), change)
 
 
 def _retail_settings(server: EmbeddedPostgres) -> Variables:
