@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -193,8 +193,8 @@ class Control:
             self.rows(f"LOCK TABLE {quote(stream.table)} IN ACCESS SHARE MODE")
             yield self._facts(stream.table)
         finally:
-            if self._connection and not self._connection.closed:
-                self._connection.rollback()
+            with suppress(StarbergError):  # the connection may be what failed; with it the lock is gone
+                self.rows("ROLLBACK")  # psycopg2's own rollback() does nothing in autocommit
 
     def close(self) -> None:
         """End the connection."""
