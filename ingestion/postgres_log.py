@@ -119,9 +119,8 @@ class LogReader:
 
     def settle(self, chains: Mapping[str, RawStream]) -> bool:
         """Advance the slot to what every stream has committed, its files proven to be there; True: there is more."""
-        batch, self._batch = self._batch, None
-        if batch:
-            shutil.rmtree(batch.folder, ignore_errors=True)
+        batch = self._batch
+        self.close()
         if not self._streams or not self._control.is_open:
             return False
         positions = [self._landed(chains[name]) for name in self._streams]
@@ -131,6 +130,12 @@ class LogReader:
             if position > slot.confirmed:
                 self._control.rows("SELECT pg_replication_slot_advance(%s, '0/0'::pg_lsn + %s)", [self.slot, position])
         return bool(batch and batch.more)
+
+    def close(self) -> None:
+        """Remove the files of the batch that was read."""
+        batch, self._batch = self._batch, None
+        if batch:
+            shutil.rmtree(batch.folder, ignore_errors=True)
 
     # The slot
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from database import Database, Feed
 
-from starberg.ingestion.postgres import _Reader
 from starberg.ingestion.postgres_log import LogReader
+from starberg.ingestion.postgres_reader import Reader
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
 
@@ -53,7 +53,7 @@ def test_a_server_killed_while_it_is_read(source: Feed, monkeypatch: pytest.Monk
     if not first:
         source.ingest()
         source.database.run("insert into t select n from generate_series(51, 60) n", "delete from t where id = 1")
-    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (_Reader, "_write")
+    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (Reader, "_write")
     with monkeypatch.context() as patch:
         interrupted(patch, *step, server.kill)
         with pytest.raises(Unreachable):
@@ -95,7 +95,7 @@ def test_sessions_cut_by_the_administrator(source: Feed, monkeypatch: pytest.Mon
         )
 
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", cut)
+        interrupted(patch, Reader, "_write", cut)
         with pytest.raises((Unreachable, TransientError)):
             source.ingest()
     source.ingest()
@@ -125,7 +125,7 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
     monkeypatch.setattr("starberg.ingestion.postgres_connection.SCANNER_LOCK_WAIT_S", 1)
     waiting = threading.Thread(target=lambda: source.database.run("alter table t alter id type bigint"))
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
+        interrupted(patch, Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
         assert source.ingest()[0].changed == 50
     waiting.join()
     assert source.chain("t").loads()[0].columns["id"] == "BIGINT"
