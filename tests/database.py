@@ -37,6 +37,14 @@ from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.sql import names
 
+CAPTURES: dict[str, dict[str, Any]] = {
+    "full": {"capture": "full"},
+    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
+    "keys": {"capture": "keys", "cursor": "at"},
+    "log": {"capture": "log"},
+}
+"""Every capture mode of a table with a column `at`."""
+
 
 @dataclass
 class Database:

@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database import Database, Feed
+from database import CAPTURES, Database, Feed
 
 from starberg.ingestion.postgres_log import LogReader
 from starberg.ingestion.postgres_reader import Reader
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
-
-CAPTURES: dict[str, dict[str, Any]] = {
-    "full": {"capture": "full"},
-    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
-    "keys": {"capture": "keys", "cursor": "at"},
-    "log": {"capture": "log"},
-}
 
 
 @pytest.fixture(params=CAPTURES)
