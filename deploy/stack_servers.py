@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import stack_programs as programs
 from stack_process import HOST, Server, free_port
 from stack_programs import StackError
+
+from starberg.samples import embedded_postgres
+from starberg.utils.errors import StarbergError
 
 # ruff: noqa: S603 (every command line here is made of constants and our own paths)
 
@@ -127,55 +127,37 @@ class Postgres(Server):
 
     def prepare(self) -> None:
         """Make the database cluster under another name, so that a half-made one is never taken for whole."""
-        data, new = self.directory / "data", self.directory / "data.new"
+        data, new = self.directory / "data", self.directory / "data.made"
         if data.exists():
             return
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(new, nobody.pw_uid, nobody.pw_gid)
-        self._initialise(new)
+        password = self.directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(self.record["password"])
+        try:
+            embedded_postgres.make_cluster(new, "starberg", password)
+        except StarbergError as error:
+            raise StackError(str(error)) from error
+        password.unlink()
+        self._run([*embedded_postgres.program("postgres"), "--single", "-D", str(new), "postgres"])
         new.rename(data)
 
     def command(self) -> list[str]:
         """Serve TCP alone; fsync guards against a power cut, not against a crash, and costs half the time."""
-        settings = ["wal_level=logical", "fsync=off", "unix_socket_directories="]
-        options = [word for setting in settings for word in ("-c", setting)]
-        return [
-            *self._program("postgres"),
-            "-D",
-            str(self.directory / "data"),
-            "-h",
-            HOST,
-            "-p",
-            str(self.port),
-            *options,
-        ]
+        settings = {"wal_level": "logical", "fsync": "off", "unix_socket_directories": ""}
+        return embedded_postgres.command(self.directory / "data", self.port, settings)
 
     def answers(self) -> bool:
         """Ask as PostgreSQL's own tool does."""
-        ask = [str(programs.postgres_programs() / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
+        ask = [str(embedded_postgres.programs() / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         return subprocess.run(ask, check=False).returncode == 0
 
-    def _initialise(self, data: Path) -> None:
-        password = self.directory / "password"
-        password.touch(mode=0o600)
-        password.write_text(self.record["password"])
-        login = ["-U", "starberg", "--auth=scram-sha-256", f"--pwfile={password}"]
-        self._run([*self._program("initdb"), "-D", str(data), *login, "--encoding=UTF8", "--no-locale", "--no-sync"])
-        password.unlink()
-        self._run([*self._program("postgres"), "--single", "-D", str(data), "postgres"], "create database warehouse;")
-
-    def _run(self, command: list[str], text: str = "") -> None:
+    def _run(self, command: list[str]) -> None:
+        text = "create database warehouse;"
         done = subprocess.run(command, check=False, input=text, capture_output=True, text=True)
         (self.directory / "log").write_text(done.stdout + done.stderr)
         if done.returncode:
             raise StackError(f"PostgreSQL's database could not be made: {self._last_words()}")
-
-    def _program(self, name: str) -> list[str]:
-        program = str(programs.postgres_programs() / name)
-        return [*_as_nobody(), program] if os.geteuid() == 0 else [program]
 
 
 class Toxiproxy(Server):
@@ -204,17 +186,3 @@ def _answers(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _as_nobody() -> list[str]:
-    """Return the words before a command that PostgreSQL, which refuses root, runs by.
-
-    The user `nobody` keeps root's right to pass through folders, so that neither the clone nor a home must be opened.
-    """
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        raise StackError("PostgreSQL does not run as root: install util-linux (setpriv), or be another user")
-    group = str(pwd.getpwnam("nobody").pw_gid)
-    # Without the securebit, access(2), by which PostgreSQL looks for its programs, would ignore that right.
-    right = ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [setpriv, "--reuid=nobody", f"--regid={group}", "--clear-groups", *right]

@@ -42,6 +42,11 @@ AllowDeletes = Annotated[
 NoRebuild = Annotated[
     bool, typer.Option("--no-rebuild", metavar="", help="Stop if a changed declaration needs a rebuild.")
 ]
+Urls = Annotated[
+    list[str] | None,
+    typer.Option("--url", metavar="[SOURCE=]URL", help="postgresql://user:password@host/database; else as declared."),
+]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same data.")]
 Wait = Annotated[str, typer.Option(metavar="TIME", help="How long to wait for another run: 30s, 10m, 1h.")]
 
 
@@ -254,6 +259,42 @@ def restate(
     days = since.date(), until.date()
     result = session.lake.restate(warehouse, *days, table or (), wait_s=seconds(wait))
     _finish(session, result, failed=result.status == "FAILED")
+
+
+@app.command()
+def seed(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    url: Urls = None,
+    people: Annotated[
+        int | None, typer.Option("--customers", "--users", min=1, help="How many people.", show_default="the usual")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="How many days of their past.", show_default="the usual")
+    ] = None,
+    seed: Seed = 7,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Drop tables of these names first.")] = False,
+) -> None:
+    """Fill a PostgreSQL of yours with the sample data that a warehouse reads."""
+    session = _session(ctx)
+    session.keep_secret(url or ())
+    session.answer(session.lake.seed(warehouse, url or (), people=people, days=days, seed=seed, replace=yes))
+
+
+@app.command()
+def mutate(
+    ctx: typer.Context,
+    warehouse: Warehouse,
+    url: Urls = None,
+    transactions: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+    seed: Seed = 7,
+    sessions: Annotated[int, typer.Option(min=1, max=64, help="How many at once; with 1 a seed repeats itself.")] = 4,
+) -> None:
+    """Let the applications behind the sample data live on: sales, moves, price changes, deletions."""
+    session = _session(ctx)
+    session.keep_secret(url or ())
+    how = {"transactions": transactions, "seed": seed, "sessions": sessions}
+    session.answer(session.lake.mutate(warehouse, url or (), **how))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
-from starberg.etl.model import Table, Warehouse
+from starberg.etl.model import Kind, Table, Warehouse
+from starberg.etl.project import Warehouses
 from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
@@ -26,17 +27,13 @@ if TYPE_CHECKING:
     from starberg.ingestion.ingest_pipeline import Ingestion
 
 
-Pick = Callable[[State], set[str] | None]
-"""Picks tables of a state by name; None is all."""
-
-
 @dataclass(frozen=True)
 class Lake:
     """One lake with its warehouses; see `starberg.entrypoints.bootstrap.open_lake`."""
 
     store: ObjectStore
     catalog: Catalog
-    warehouses: Mapping[str, Warehouse]
+    warehouses: Warehouses
     open_engine: Callable[[], DuckDBEngine]
     secret_of: Callable[[str], str | None]
     clock: Clock
@@ -70,7 +67,7 @@ class Lake:
 
         options = RunOptions(
             command="run" if ingest else "etl",
-            build=BuildOptions(allow_deletes=allow_deletes, stop_on_edit=not rebuild),
+            build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
             wait_s=wait_s,
         )
         with self._pipeline(declared) as pipeline:
@@ -117,14 +114,12 @@ class Lake:
             return pipeline.verify(wait_s)
 
     def connect(self, warehouse: str | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
-        """Return a DuckDB connection with all tables, read-only, as they stood together at one moment.
+        """Return a DuckDB connection with all tables, views and functions, read-only, as they stood at one moment.
 
         `at` is a run id, a tag or a UTC timestamp. With `warehouse` it has the tables of that one only: opening a table
         costs about 10 ms, and what is wrong with another warehouse is of no concern.
         """
-        own = f"{warehouse}."
-        only: Pick | None = (lambda state: {t for t in state.tables if t.startswith(own)}) if warehouse else None
-        return self.reader(warehouse, at, only=only, confined=False).connection
+        return self.reader(warehouse, at, own=True, confined=False).connection
 
     def query(self, sql: str, *, warehouse: str | None = None, at: str | None = None) -> QueryResult:
         """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous."""
@@ -132,16 +127,29 @@ class Lake:
 
         return answer(self, sql, warehouse, at)
 
+    def left_by(self, call: str, warehouse: str | None = None) -> str:
+        """Return the temporary table that a CALL leaves for the statements after it in one query, if it leaves one."""
+        from starberg.entrypoints.query import into
+
+        return into(self, call, warehouse)
+
     def tables(self, warehouse: str | None = None) -> list[dict[str, Any]]:
-        """Return every published table with rows, files, bytes, share of deleted rows and time of last change (UTC)."""
+        """Return every published table with rows, files, bytes, share of deleted rows and time of last change (UTC).
+
+        Then the views, which have none of these.
+        """
+        from starberg.entrypoints.library import Library
         from starberg.storage.iceberg_tables import read_table
 
-        rows = []
-        for name, location in sorted(self._look(MAIN).tables.items()):
+        rows: list[dict[str, Any]] = []
+        state = self.look()
+        for name, location in sorted(state.tables.items()):
             if warehouse and not name.startswith(f"{warehouse}."):
                 continue
             facts = read_table(self.store, name, location).facts()
             rows.append({"table": name, **facts})
+        views = Library(self.warehouses, state).names(Kind.VIEW, warehouse)
+        rows += [dict.fromkeys(rows[0]) | {"table": name} for name in sorted(views)]
         if warehouse and not rows:
             self.warehouse(warehouse)
         return rows
@@ -189,26 +197,59 @@ class Lake:
         return [str(path) for path in write[kind](project, name)]
 
     def demo(self, warehouse: str) -> dict[str, Any]:
-        """Run a warehouse on its sample source; return the run, its tables' row counts and its marts' answers."""
-        from starberg.samples.demos import DEMOS
+        """Run a warehouse on its sample source; return the runs, the row counts of its tables, and some answers.
 
-        if warehouse not in DEMOS:
-            raise UsageError(f"there is no demo of {warehouse}", hint=f"There are: {', '.join(DEMOS)}.")
-        demo = DEMOS[warehouse]
-        with demo.source() as variables:
-            lake = self.reopen(variables)
-            result = lake.run(warehouse)
-        counts = [{"table": row["table"], "rows": row["rows"]} for row in lake.tables(warehouse)]
-        answers = {
-            question: _as_dicts(lake.query(sql, warehouse=warehouse)) for question, sql in demo.questions.items()
-        }
-        return {"run": result, "tables": counts, "answers": answers}
+        A source that can change is changed after the first run, and run again.
+        """
+        from starberg.entrypoints.demo import run_demo
+
+        return run_demo(self, warehouse)
+
+    def seed(
+        self,
+        warehouse: str,
+        urls: Sequence[str] = (),
+        *,
+        people: int | None = None,
+        days: int | None = None,
+        seed: int = 7,
+        replace: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Fill the databases a warehouse reads with sample data; return the rows written, by table.
+
+        A database is where its `[source=]URL` says, else where the warehouse declares it. UsageError if one is not
+        empty, unless `replace`.
+        """
+        from starberg.entrypoints.operational import seed as fill
+
+        return fill(self, warehouse, urls, people=people, days=days, seed=seed, replace=replace)
+
+    def mutate(
+        self,
+        warehouse: str,
+        urls: Sequence[str] = (),
+        *,
+        transactions: int = 1000,
+        seed: int = 7,
+        sessions: int = 4,
+    ) -> list[dict[str, Any]]:
+        """Run transactions in the databases a warehouse reads, as applications would; return what they did, by kind.
+
+        With one session the same seed does the same to the same data.
+        """
+        from starberg.entrypoints.operational import mutate as live
+
+        return live(self, warehouse, urls, transactions=transactions, seed=seed, sessions=sessions)
 
     def warehouse(self, name: str) -> Warehouse:
         """Return a declared warehouse; UsageError lists those there are."""
-        if name not in self.warehouses:
-            raise UsageError(f"no warehouse {name}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
+        self.check_known(name)
         return self.warehouses[name]
+
+    def check_known(self, warehouse: str | None) -> None:
+        """Raise UsageError if there is no such warehouse; its declarations are not read."""
+        if warehouse and warehouse not in self.warehouses:
+            raise UsageError(f"no warehouse {warehouse}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
 
     def table(self, name: str) -> Table:
         """Return a declared table by `warehouse.table`, or by a name only one warehouse has."""
@@ -259,26 +300,36 @@ class Lake:
         warehouse: str | None = None,
         at: str | None = None,
         *,
-        only: Pick | None = None,
+        state: State | None = None,
+        only: Collection[str] | None = None,
+        own: bool = False,
         confined: bool = True,
         folders: Sequence[str] = (),
     ) -> DuckDBEngine:
-        """Open an engine over all tables of one state of the catalog; `only` picks the tables to open.
+        """Open an engine over all tables of one state of the catalog, with views and functions.
 
-        A confined one reaches the lake and `folders`, no other file or address.
+        `only` names the tables, views and functions to open, `own` picks the warehouse's. A confined engine reaches the
+        lake and `folders`, no other file or address.
         """
-        if warehouse:
-            self.warehouse(warehouse)
-        state = self._look(at or MAIN)
-        picked = only(state) if only else None
+        from starberg.entrypoints.library import Library
+
+        self.check_known(warehouse)
+        state = state or self.look(at or MAIN)
+        library = Library(self.warehouses, state)
+        schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
+        if only is not None:
+            picked, items = library.needed(only)
+        else:
+            picked = {name for name in state.tables if not own or name.split(".")[0] in schemas}
+            items = library.all(schemas)
         engine = self.open_engine()
         try:
             if confined:
                 engine.confine([self.store.root, *folders])
-            engine.attach({name: place for name, place in state.tables.items() if picked is None or name in picked})
-            schemas = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state.tables})
+            engine.attach({name: place for name, place in state.tables.items() if name in picked})
             for schema in schemas:
                 engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
+            library.define(engine, items, strict=only is not None)
             if schemas:
                 engine.run(f"SET search_path = {text(','.join(schemas))}")
         except BaseException:
@@ -286,7 +337,7 @@ class Lake:
             raise
         return engine
 
-    def _look(self, at: str) -> State:
+    def look(self, at: str = MAIN) -> State:
         """Return one state of the catalog; LakeError instead of an empty one that is not this lake's."""
         from starberg.storage.lake_file import check_claim
 
@@ -300,7 +351,3 @@ def _check_tables(declared: Warehouse, names: Sequence[str]) -> None:
     for name in names:
         if name not in declared.tables:
             raise UsageError(f"{declared.name} has no table {name}", hint="See `starberg tables`.")
-
-
-def _as_dicts(result: QueryResult) -> list[dict[str, Any]]:
-    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starberg.entrypoints.calls import read_call, split_tokens, statements
 from starberg.utils.errors import StarbergError, UsageError
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
-    from sqlglot.tokenizer_core import Token
 
     from starberg.entrypoints.session import Format, Session
 
@@ -19,18 +19,31 @@ HELP = ".tables lists the tables, .exit (or Ctrl-D) leaves; a statement ends wit
 
 
 class Queries:
-    """Runs statements and prints their rows, each on the state of the lake at its own start."""
+    """Runs statements and prints their rows, each on the state of the lake at its own start.
+
+    What a CALL leaves is there for the statements after it, computed on their state.
+    """
 
     def __init__(self, session: Session, warehouse: str | None, at: str | None, form: Format) -> None:
         self._session = session
         self._warehouse = warehouse
         self._at = at
         self._form = form
+        self._called: dict[str, str] = {}
 
     def run(self, sql: str) -> None:
-        """Run one statement."""
-        result = self._session.lake.query(sql, warehouse=self._warehouse, at=self._at)
+        """Run one statement, or several of which the last one answers."""
+        words = {token.text.lower() for token in split_tokens(sql) or []}
+        before = [call for left, call in self._called.items() if left in words]
+        text = ";\n".join([*before, sql]) if before else sql
+        result = self._session.lake.query(text, warehouse=self._warehouse, at=self._at)
         self._session.answer_rows(result.columns, result.rows, self._form)
+
+    def _run_one(self, sql: str) -> None:
+        """Run one statement of several; remember a CALL."""
+        self.run(sql)
+        if read_call(sql) and (left := self._session.lake.left_by(sql, self._warehouse)):
+            self._called[left] = sql
 
     def run_stdin(self) -> None:
         """Run the statements on stdin; the first error ends it."""
@@ -38,7 +51,7 @@ class Queries:
         if not found:
             raise UsageError("there is no SQL on stdin", hint='Type `starberg query "select …"`')
         for sql in found:
-            self.run(sql)
+            self._run_one(sql)
 
     def converse(self) -> None:
         """Ask for statements until `.exit`; an error is told and the next statement asked for."""
@@ -64,43 +77,15 @@ class Queries:
             sys.stderr.write(f"{HELP}\n")
         else:
             for sql in statements(text):
-                self.run(sql)
-
-
-def statements(text: str) -> list[str]:
-    """Split SQL at its semicolons, not at those in strings, names and comments.
-
-    >>> statements("select ';'; select 2 -- ; the end")
-    ["select ';'", 'select 2 -- ; the end']
-    """
-    found: list[str] = []
-    start: int | None = None
-    for token in _tokens(text) or []:
-        if token.token_type.name == "SEMICOLON":
-            found += [text[start : token.start].strip()] if start is not None else []
-            start = None
-        elif start is None:
-            start = token.start
-    return found if start is None else [*found, text[start:].strip()]
+                self._run_one(sql)
 
 
 def is_complete(text: str) -> bool:
     """Tell whether Enter ends the input: after a semicolon, a dot command, or nothing at all."""
-    tokens = _tokens(text)
+    tokens = split_tokens(text)
     if text.strip().startswith(".") or tokens == []:
         return True
     return tokens is not None and tokens[-1].token_type.name == "SEMICOLON"
-
-
-def _tokens(text: str) -> list[Token] | None:
-    """Return the SQL's tokens, None inside an open string or comment."""
-    from sqlglot import tokenize
-    from sqlglot.errors import TokenError
-
-    try:
-        return tokenize(text, read="duckdb")
-    except TokenError:
-        return None
 
 
 def _prompt(history: Path) -> PromptSession[str]:

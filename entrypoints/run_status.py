@@ -47,9 +47,10 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
 
     A lease is of a run at work (RUNNING), or of a dead one (FAILED) that the next run will write down.
     """
-    engine = lake.reader(warehouse, only=lambda state: {name for name in state.tables if _is_log(name, warehouse)})
+    found = lake.look()
+    state = found.tables
+    engine = lake.reader(warehouse, state=found, only={name for name in state if _is_log(name, warehouse)})
     try:
-        state = lake.catalog.state().tables
         names = [warehouse] if warehouse else sorted({name.split(".")[0] for name in state})
         ended = [run for name in names if f"{name}.etl_runs" in state for run in _ended(engine, name, state, limit)]
     finally:

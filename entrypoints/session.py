@@ -93,6 +93,11 @@ class Session:
         """Whether traces are wanted."""
         return self.globals.debug or ("settings" in vars(self) and self.settings.etl_debug)
 
+    def keep_secret(self, urls: Iterable[str]) -> None:
+        """Hide the passwords of addresses given on the command line in whatever is logged or complained of."""
+        for url in urls:
+            self.settings.hide(url)
+
     def answer(self, value: Any) -> None:
         """Print a command's answer to stdout."""
         from starberg.entrypoints.output import show

@@ -16,13 +16,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
-from starberg.etl.control import TABLES, BuildState
+from starberg.etl.control import BuildState
+from starberg.etl.control_tables import TABLES
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
 from starberg.etl.model import Kind, Lookup, Table, Warehouse
@@ -44,11 +46,17 @@ COMPILER_VERSION = "1"
 
 @dataclass
 class BuildResult:
-    """What a build did; `states` are the new build states of tables that have one, `loads` the streams' new marks."""
+    """What a build did, by table.
+
+    `states` are the new build states of tables that have one, `marks` the last loads of those that took some in, `read`
+    the records these held, `began` when each was looked at (UTC).
+    """
 
     tables: list[TableResult] = field(default_factory=list)
     states: dict[str, BuildState] = field(default_factory=dict)
     marks: dict[str, Manifest] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
+    began: dict[str, datetime] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
 
@@ -90,6 +98,7 @@ class Build:
             if table.kind == Kind.CHECK:
                 continue
             started = self._clock.monotonic()
+            self._result.began[table.name] = self._clock.now()
             strategy, counts = self._table(table, states.get(table.name), loads)
             duration_ms = round((self._clock.monotonic() - started) * 1000)
             self._result.tables.append(
@@ -112,6 +121,7 @@ class Build:
             if loaded.moves_mark:
                 self._result.marks[table.name] = loaded.manifests[-1]
             if loaded.is_due:
+                self._result.read[table.name] = sum(manifest.rows for manifest in loaded.manifests)
                 self._attach()
                 counts = self._stage(loaded)
         else:

@@ -2,14 +2,7 @@
 
 They are Iceberg tables of the warehouse like any other, so that state and data cannot drift apart. Logs are appended
 once per run and rewritten to one file at `FOLD_FILES`; the others are small and always one file, quick to read.
-
-| table | grain |
-|---|---|
-| etl_runs | run: every run that ended; its row also fences the publish: two runs that both change it conflict |
-| etl_table_runs | run × table: strategy and counts of each table a run looked at, if the run changed anything |
-| high_water_mark | stream: the last load in the published tables |
-| etl_tables | table: fingerprint, inputs and surrogate key mark of the last build |
-| data_quality_results | run × check: failures and a sample of them |
+Their columns: etl/control_tables.py.
 """
 
 from __future__ import annotations
@@ -21,81 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from starberg.engines.base import Engine
+from starberg.etl.control_tables import COLUMNS, KEYS
 from starberg.etl.row_delta import Counts, RowDelta, Target
 from starberg.utils.sql import names, quote, text
 
 FOLD_FILES = 50
 FORMAT_VERSION = 1
-
-_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "etl_runs": {
-        "run_id": "VARCHAR",
-        "warehouse": "VARCHAR",
-        "command": "VARCHAR",
-        "status": "VARCHAR",
-        "started_at": "TIMESTAMP",
-        "ended_at": "TIMESTAMP",
-        "duration_ms": "BIGINT",
-        "error_message": "VARCHAR",
-        "rows_inserted": "BIGINT",
-        "rows_updated": "BIGINT",
-        "rows_deleted": "BIGINT",
-        "requests": "BIGINT",
-        "store_requests": "BIGINT",
-        "bytes_read": "BIGINT",
-        "bytes_written": "BIGINT",
-        "peak_rss_bytes": "BIGINT",
-        "seconds_by_stage": "VARCHAR",
-        "notes": "VARCHAR",
-        "format_version": "INTEGER",
-    },
-    "etl_table_runs": {
-        "run_id": "VARCHAR",
-        "table_name": "VARCHAR",
-        "kind": "VARCHAR",
-        "strategy": "VARCHAR",
-        "rows_inserted": "BIGINT",
-        "rows_updated": "BIGINT",
-        "rows_deleted": "BIGINT",
-        "duration_ms": "BIGINT",
-    },
-    "high_water_mark": {
-        "table_name": "VARCHAR",
-        "source": "VARCHAR",
-        "stream": "VARCHAR",
-        "high_water_mark": "VARCHAR",
-        "load_seq": "BIGINT",
-        "last_updated": "TIMESTAMP",
-    },
-    "etl_tables": {
-        "table_name": "VARCHAR",
-        "fingerprint": "VARCHAR",
-        "columns": "VARCHAR",
-        "inputs": "VARCHAR",
-        "key_mark": "BIGINT",
-    },
-    "data_quality_results": {
-        "run_id": "VARCHAR",
-        "check_name": "VARCHAR",
-        "table_name": "VARCHAR",
-        "severity": "VARCHAR",
-        "status": "VARCHAR",
-        "failures": "BIGINT",
-        "sample": "VARCHAR",
-        "checked_at": "TIMESTAMP",
-    },
-}
-_KEYS: Mapping[str, Sequence[str]] = {
-    "etl_runs": ["run_id"],
-    "etl_table_runs": ["run_id", "table_name"],
-    "high_water_mark": ["table_name"],
-    "etl_tables": ["table_name"],
-    "data_quality_results": ["run_id", "check_name", "table_name"],
-}
-TABLES = tuple(_COLUMNS)
-"""Names of all control tables."""
-STATE = ("high_water_mark", "etl_tables")
-"""Those a run reads before it builds."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +86,12 @@ class ControlTables:
         """
         if not rows and table in self._existing:
             return Counts()
-        columns = _COLUMNS[table]
+        columns = COLUMNS[table]
         # JSON text, as DuckDB imports pandas at the first bound value: half a second of every run.
         values = json.dumps([{name: _plain(row.get(name)) for name in columns} for row in rows])
         typed = f"from_json_strict({text(values)}, {text(json.dumps([columns]))})"
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE control_rows AS SELECT unnest({typed}, max_depth := 2)")
-        key = list(_KEYS[table])
+        key = list(KEYS[table])
         is_log = "run_id" in key
         fold_files = FOLD_FILES if is_log else 1
         target = Target(f"{self._warehouse}.{table}", key, scope="control_rows", fold_files=fold_files)
@@ -178,7 +102,7 @@ class ControlTables:
     def _rows(self, table: str) -> list[dict[str, Any]]:
         if table not in self._existing:
             return []
-        columns = list(_COLUMNS[table])
+        columns = list(COLUMNS[table])
         rows = self._engine.rows(f"SELECT {names(columns)} FROM {quote(f'{self._warehouse}.{table}')}")
         return [dict(zip(columns, row, strict=True)) for row in rows]
 

@@ -24,6 +24,7 @@ _LEAST_HEADER = {
     Kind.DIMENSION: "/* natural_key: column */",
     Kind.BRIDGE: "/* grain: [column, column] */",
     Kind.FACT: "/* grain: column */",
+    Kind.FUNCTION: "/* returns: table */",
 }
 
 

@@ -29,7 +29,8 @@ ADDED = ("effective_from", "effective_to", "is_current", "is_deleted", "is_infer
 """Columns the engine adds to a dimension's own."""
 FIRST = "TIMESTAMP '1900-01-01'"
 """Where the first version starts, if nothing says when the member came to be."""
-NEVER = "TIMESTAMP 'infinity'"
+NEVER = "TIMESTAMP '290000-01-01'"
+"""An end that never comes: not infinity, of which DuckDB's Iceberg reader cannot make a month partition's bound."""
 
 
 @dataclass(frozen=True)

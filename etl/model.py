@@ -8,8 +8,8 @@ key, unknown member (key 0), inferred member.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +31,13 @@ class Kind(StrEnum):
     BRIDGE = "bridges"
     FACT = "facts"
     MART = "marts"
+    VIEW = "views"
+    FUNCTION = "functions"
     CHECK = "checks"
+
+
+QUERIED = (Kind.VIEW, Kind.FUNCTION)
+"""Kinds that are no tables: their SQL runs when somebody asks."""
 
 
 PREFIXES: Mapping[Kind, tuple[str, ...]] = {
@@ -40,9 +46,11 @@ PREFIXES: Mapping[Kind, tuple[str, ...]] = {
     Kind.BRIDGE: ("bridge_", "brg_"),
     Kind.FACT: ("fact_", "dwh_fact_"),
     Kind.MART: (),
+    Kind.VIEW: (),
+    Kind.FUNCTION: ("fn_", "sp_"),
     Kind.CHECK: (),
 }
-"""What a table's name starts with, by kind; marts and checks are free."""
+"""What a table's name starts with, by kind; marts, views and checks are free."""
 
 
 def _as_list(value: Any) -> Any:
@@ -233,6 +241,32 @@ class MartHeader(Declared):
     partition: Columns = []
 
 
+class ViewHeader(Declared):
+    """A view: any SELECT over the warehouse and its control tables, computed when it is asked."""
+
+    description: str = ""
+
+
+class FunctionHeader(Declared):
+    """A function: a SELECT with arguments, computed when it is called.
+
+    `arguments` maps names to types; the SELECT has each as `$name`, so that no column is taken for one.
+    returns: table, or scalar (one column, at most one row; a struct holds several values). `CALL name(…)` leaves a
+    table function's rows in the temporary table `into`.
+    """
+
+    returns: Literal["table", "scalar"]
+    arguments: dict[Name, str] = {}
+    into: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,62})?$")] = ""
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _rows_for_into(self) -> FunctionHeader:
+        if self.into and self.returns == "scalar":
+            raise ValueError("`into` is for `returns: table`")
+        return self
+
+
 class CheckHeader(Declared):
     """A check: the rows its SELECT returns are failures; error stops the publish, warn is recorded."""
 
@@ -240,7 +274,9 @@ class CheckHeader(Declared):
     description: str = ""
 
 
-Header = StagingHeader | DimensionHeader | FactHeader | BridgeHeader | MartHeader | CheckHeader
+Header = (
+    StagingHeader | DimensionHeader | FactHeader | BridgeHeader | MartHeader | ViewHeader | FunctionHeader | CheckHeader
+)
 
 HEADERS: Mapping[Kind, type[Header]] = {
     Kind.STAGING: StagingHeader,
@@ -248,13 +284,15 @@ HEADERS: Mapping[Kind, type[Header]] = {
     Kind.BRIDGE: BridgeHeader,
     Kind.FACT: FactHeader,
     Kind.MART: MartHeader,
+    Kind.VIEW: ViewHeader,
+    Kind.FUNCTION: FunctionHeader,
     Kind.CHECK: CheckHeader,
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """One declared table or check.
+    """One declared table, view, function or check.
 
     `select` has the key columns its header needs, also where the file leaves them to the engine; `first_line` is the
     line of the file it starts at. `reads` are the tables it names, as written: of its own warehouse without, of
@@ -290,13 +328,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """One warehouse: sources and tables, the tables in the order they are built."""
+    """One warehouse: sources and tables, the tables in the order they are built.
+
+    `library` are its views, each after what it reads, and its functions.
+    """
 
     name: str
     path: Path
     sources: Mapping[str, SourceSpec]
     tables: Mapping[str, Table]
     description: str = ""
+    library: Mapping[str, Table] = field(default_factory=dict)
 
     def of_kind(self, *kinds: Kind) -> list[Table]:
         """Return the tables of some kinds, in building order."""
@@ -307,6 +349,11 @@ class Warehouse:
         assert isinstance(table.header, StagingHeader)
         source, stream = table.header.stream.split(".")
         return self.sources[source], self.sources[source].streams[stream]
+
+    def with_same_stream(self, names: Collection[str]) -> list[str]:
+        """Return tables' names with those of all staging tables made from the same streams."""
+        streams = {getattr(self.tables[name].header, "stream", None) for name in names} - {None}
+        return [*names, *(t.name for t in self.of_kind(Kind.STAGING) if getattr(t.header, "stream", "") in streams)]
 
     def keeps_changes(self, table: Table) -> bool:
         """Return whether a staging table feeds a dimension with history, and so keeps every change."""

@@ -14,17 +14,19 @@ import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
-from starberg.etl.control import STATE, TABLES, ControlTables, RunRow, state_row
-from starberg.etl.model import Warehouse
+from starberg.etl.control import ControlTables, RunRow, state_row
+from starberg.etl.control_tables import STATE, TABLES
+from starberg.etl.model import Table, Warehouse
 from starberg.etl.quality import Check, CheckResult, checked_against, invariants, own_checks, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
+from starberg.ingestion.streams import SourceSpec
 from starberg.storage.branches import Branch, Catalog, gone
 from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.lake_file import claim
@@ -142,7 +144,7 @@ class Pipeline:
             with self._stage(progress, "build"):
                 build = self._build(progress.run_id, engine, tables, options.build)
                 result = build.run(control.build_states(), control.published_loads())
-            progress.tables, progress.notes = result.tables, progress.notes + result.notes
+            progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
                 checks = self._check(engine, moved)
@@ -234,12 +236,13 @@ class Pipeline:
                 f'`starberg query --at {progress.run_id} --warehouse {self._warehouse.name} "..."`.',
             )
         control.write(delta, "etl_tables", [state_row(name, state) for name, state in result.states.items()])
-        marks = [_mark_row(table, manifest, now) for table, manifest in result.marks.items()]
+        last = {(load.source, load.stream): load for load in result.marks.values()}  # tables may share a stream
+        marks = [_mark_row(manifest, self._warehouse.sources, now) for manifest in last.values()]
         control.write(delta, "high_water_mark", marks)
-        declared = self._warehouse.tables.values()
-        kinds = {t.name: t.kind.value for t in declared} | {t.changes: t.kind.value for t in declared}
         ran = [table for table in result.tables if table.strategy != "skip"]
-        rows = [{"run_id": progress.run_id, "table_name": t.name, "kind": kinds[t.name], **asdict(t)} for t in ran]
+        declared = self._warehouse.tables.values()
+        of = {t.name: t for t in declared} | {t.changes: t for t in declared if self._warehouse.keeps_changes(t)}
+        rows = [{"run_id": progress.run_id, **_table_row(of[t.name], t, result)} for t in ran]
         control.write(delta, "etl_table_runs", rows)
 
     def _log_row(
@@ -381,12 +384,32 @@ def _check_row(run_id: str, now: datetime, result: CheckResult) -> Mapping[str, 
     }
 
 
-def _mark_row(table: str, manifest: Manifest, now: datetime) -> Mapping[str, object]:
+def _table_row(table: Table, done: TableResult, result: BuildResult) -> dict[str, object]:
+    began = result.began[table.name]
+    source, _, stream = getattr(table.header, "stream", "").partition(".")
     return {
-        "table_name": table,
+        "table_name": done.name,
+        "kind": table.kind.value,
+        **asdict(done),
+        "source": source or None,
+        "stream": stream or None,
+        "rows_read": result.read.get(done.name),
+        "started_at": began,
+        "ended_at": began + timedelta(milliseconds=done.duration_ms),
+    }
+
+
+def _mark_row(manifest: Manifest, sources: Mapping[str, SourceSpec], now: datetime) -> dict[str, object]:
+    """Return a stream's mark: of a cursor column the greatest value seen, else where the next reading starts."""
+    table = sources[manifest.source].streams[manifest.stream].table
+    said = json.dumps(dict(manifest.cursor), sort_keys=True, default=str)
+    return {
+        "table_name": table.rpartition(".")[2] or manifest.stream,
         "source": manifest.source,
         "stream": manifest.stream,
-        "high_water_mark": json.dumps(dict(manifest.cursor), sort_keys=True, default=str),
+        "high_water_mark": str(manifest.cursor["seen"]) if "seen" in manifest.cursor else said,
         "load_seq": manifest.seq,
         "last_updated": now,
+        "source_rows": manifest.source_rows,
+        "observed_at": manifest.observed_at,
     }

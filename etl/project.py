@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import starberg
+from starberg.etl.control_tables import TABLES
 from starberg.etl.declarations import NAME, Draft, read_declaration, read_text
 from starberg.etl.graph import building_order
-from starberg.etl.model import Kind, Warehouse, WarehouseFile
+from starberg.etl.model import QUERIED, Kind, Warehouse, WarehouseFile
 from starberg.etl.sql_types import COMMON, type_problem
-from starberg.etl.table_rules import CONTROL_TABLES, TableRules
+from starberg.etl.table_rules import TableRules
 from starberg.ingestion.columns import RESERVED, column_of_key
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
@@ -51,9 +52,15 @@ class Warehouses(Mapping[str, Warehouse]):
     def __contains__(self, name: object) -> bool:
         return name in self._paths
 
+    def library(self, name: str) -> dict[str, Kind]:
+        """Return the views and functions of a warehouse by the names of their files, which are not read."""
+        if name not in self._paths:
+            return {}
+        return {file.stem: kind for kind in QUERIED for file in self._paths[name].glob(f"{kind.value}/*.sql")}
+
     def _read(self, name: str) -> Warehouse:
         warehouse = load_warehouse(self._paths[name], self._environment)
-        for table in warehouse.tables.values():
+        for table in (*warehouse.tables.values(), *warehouse.library.values()):
             for read in table.reads:
                 if "." in read and table.kind is not Kind.STAGING:
                     self._check_there(table.path, *read.split(".", 1))
@@ -64,8 +71,9 @@ class Warehouses(Mapping[str, Warehouse]):
             raise DeclarationError(
                 str(path), f"reads {warehouse}.{table}: no such warehouse", hint=did_you_mean(warehouse, self._paths)
             )
-        tables = [file.stem for kind in Kind for file in self._paths[warehouse].glob(f"{kind.value}/*.sql")]
-        if table not in (*tables, *CONTROL_TABLES) and not table.startswith("quarantine_"):
+        kinds = [kind for kind in Kind if kind not in QUERIED]
+        tables = [file.stem for kind in kinds for file in self._paths[warehouse].glob(f"{kind.value}/*.sql")]
+        if table not in (*tables, *TABLES) and not table.startswith("quarantine_"):
             raise DeclarationError(
                 str(path), f"reads {warehouse}.{table}: no such table", hint=did_you_mean(table, tables)
             )
@@ -99,8 +107,10 @@ def load_warehouse(path: Path, environment: Mapping[str, str]) -> Warehouse:
             hint="Use lower-case letters, digits and _, a letter first.",
         )
     declared, sources = _sources(path / WAREHOUSE_FILE, environment)
-    tables = building_order(TableRules(path.name, sources, _drafts(path)).tables())
-    return Warehouse(path.name, path, sources, {table.name: table for table in tables}, declared.description)
+    ordered = building_order(TableRules(path.name, sources, _drafts(path)).tables())
+    tables = {table.name: table for table in ordered if table.kind not in QUERIED}
+    library = {table.name: table for table in ordered if table.kind in QUERIED}
+    return Warehouse(path.name, path, sources, tables, declared.description, library)
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 
 from sqlglot import ErrorLevel, Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect
@@ -33,6 +34,15 @@ class SqlProblem(ValueError):
         self.hint = hint
         self.line = line
         self.column = column
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One `$name` in a text, from one offset to another."""
+
+    name: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,15 @@ class Body:
             if isinstance(table.this, exp.Identifier) and cte_of(table) is None:
                 found.setdefault(table_name(table), table)
         return dict(sorted(found.items(), key=lambda item: self.position(item[1])))
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The places of all `$name`, in order."""
+        return [
+            Parameter(name.text, dollar.start, name.end + 1)
+            for dollar, name in pairwise(self.tokens)
+            if dollar.token_type == TokenType.PARAMETER and dollar.text == "$"
+        ]
 
     @property
     def projections(self) -> list[exp.Expr]:

@@ -7,12 +7,13 @@ are looked for by token, so that no parser's idea of a function lets one pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 from sqlglot import Token, TokenType, exp
 
 from starberg.etl.sql_body import Body, SqlProblem, table_name
+from starberg.utils.did_you_mean import did_you_mean
 
 _CLOCK = ("depends on when it runs", "Use run_date(), the day of the run.")
 _CHANCE = ("gives another value every time", "Derive it from columns, such as md5(concat_ws('|', a, b)).")
@@ -78,10 +79,11 @@ _ORDERED_WINDOWS = (exp.FirstValue, exp.Lag, exp.LastValue, exp.Lead, exp.NthVal
 _WRITES = (exp.Command, exp.Create, exp.Delete, exp.Drop, exp.Insert, exp.Into, exp.Merge, exp.Update)
 
 
-def refused(body: Body) -> Iterator[SqlProblem]:
-    """Yield what is refused in every kind of table."""
+def refused(body: Body, arguments: Collection[str] = ()) -> Iterator[SqlProblem]:
+    """Yield what is refused in every kind of table; `arguments` are those of a function."""
     yield from _refused_functions(body.tokens)
     yield from _refused_shapes(body)
+    yield from _refused_names(body, arguments)
     yield from _unordered(body)
 
 
@@ -104,8 +106,6 @@ def _refused_shapes(body: Body) -> Iterator[SqlProblem]:
     for node in body.query.walk():
         if isinstance(node, _WRITES):
             yield body.problem(node, "it writes", "A file holds one SELECT; the engine writes.")
-        elif isinstance(node, exp.Placeholder | exp.Parameter | exp.SessionParameter):
-            yield body.problem(node, "a parameter has no value here", "Write the value.")
         elif isinstance(node, exp.TableSample):
             yield body.problem(node, "a sample is another one every time", "Filter by a column.")
         elif isinstance(node, exp.Table):
@@ -114,6 +114,17 @@ def _refused_shapes(body: Body) -> Iterator[SqlProblem]:
             yield body.problem(node, "rows have no position", "Join on columns.")
         elif isinstance(node, exp.Anonymous) and node.name.lower() == "age" and len(node.expressions) == 1:
             yield body.problem(node, "age() of one value depends on when it runs", "Use age(run_date(), x).")
+
+
+def _refused_names(body: Body, arguments: Collection[str]) -> Iterator[SqlProblem]:
+    for node in body.query.walk():
+        if isinstance(node, exp.Placeholder | exp.Parameter | exp.SessionParameter):
+            if not arguments:
+                yield body.problem(node, "a parameter has no value here", "Write the value.")
+            elif node.name not in arguments:
+                yield body.problem(node, f"there is no argument {node.name!r}", did_you_mean(node.name, arguments))
+        elif called_name(node).startswith(("fn_", "sp_")):
+            yield body.problem(node, f"{called_name(node)}() is for queries", "Write its SELECT here.")
 
 
 def _refused_table(body: Body, table: exp.Table) -> Iterator[SqlProblem]:

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
-from starberg.etl.model import BridgeHeader, DimensionHeader, FactHeader, Header, Kind
+from starberg.etl.model import QUERIED, BridgeHeader, DimensionHeader, FactHeader, FunctionHeader, Header, Kind
 from starberg.etl.sql_body import Body, SqlProblem, output_name, star_of, table_name
 from starberg.etl.sql_refused import called_name, refused
+from starberg.etl.sql_types import COMMON, type_problem
+from starberg.utils.did_you_mean import did_you_mean
 
 _MORE_AGGREGATES = {"arbitrary", "entropy", "favg", "fsum", "geomean", "histogram", "kahan_sum", "product", "sumkahan"}
 """DuckDB's aggregates that sqlglot does not know as such."""
@@ -28,20 +30,23 @@ _PARTITION = re.compile(r"^(?:(?:identity|year|month|day|hour)\((\w+)\)|(\w+))$"
 
 def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") -> Iterator[SqlProblem]:
     """Yield what is wrong with a SELECT of a kind, as far as its own file tells."""
-    yield from refused(body)
+    arguments = header.arguments if isinstance(header, FunctionHeader) else {}
+    yield from refused(body, arguments)
+    if isinstance(header, FunctionHeader):
+        yield from _function(header, body)
     if kind is Kind.STAGING:
         yield from _staging(body)
     if isinstance(header, DimensionHeader) and header.is_type2:
         yield from _with_history(body)
     if kind in (Kind.DIMENSION, Kind.BRIDGE, Kind.FACT):
         yield from _stars(body)
-    if kind is not Kind.CHECK:
+    if kind is not Kind.CHECK and not (isinstance(header, FunctionHeader) and header.returns == "scalar"):
         yield from _names(body, reserved_columns(kind, header, surrogate_key))
 
 
 def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dict[str, str]:
     """Return the columns a SELECT of a kind may not yield, with what they are."""
-    found = dict.fromkeys((*BOOKKEEPING, *_PLACES), "the engine's own") if kind is not Kind.CHECK else {}
+    found = dict.fromkeys((*BOOKKEEPING, *_PLACES), "the engine's own") if kind not in (Kind.CHECK, *QUERIED) else {}
     if isinstance(header, DimensionHeader):
         found |= {surrogate_key: "the surrogate key, which the engine adds"} if surrogate_key else {}
         found |= dict.fromkeys(("is_inferred", "is_deleted"), "the engine's own in a dimension")
@@ -91,6 +96,21 @@ def _staging(body: Body) -> Iterator[SqlProblem]:
     elif len(tables[0].parts) > 1:
         hint = f"Write FROM {tables[0].name}, and `stream: {table_name(tables[0])}` in the header."
         yield body.problem(tables[0], "a stream is read by its own name", hint)
+
+
+def _function(header: FunctionHeader, body: Body) -> Iterator[SqlProblem]:
+    for name, kind in header.arguments.items():
+        if problem := type_problem(kind):
+            yield SqlProblem(f"argument {name}: {problem}", hint=did_you_mean(kind.upper(), COMMON))
+    used = {parameter.name for parameter in body.parameters}
+    for name in header.arguments:
+        if name not in used:
+            last = body.tokens[-1]
+            hint = f"Write ${name} where its value belongs."
+            yield SqlProblem(f"argument {name!r} is never used", hint=hint, line=last.line, column=last.col)
+    if header.returns == "scalar" and (len(body.projections) != 1 or star_of(body.projections[0]) is not None):
+        hint = "Select one column; {'name': value, …} holds several."
+        yield SqlProblem("a scalar function returns one value", hint=hint, line=body.first_line)
 
 
 def _with_history(body: Body) -> Iterator[SqlProblem]:

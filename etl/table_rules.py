@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from starberg.etl.control_tables import TABLES
 from starberg.etl.declarations import Draft
-from starberg.etl.model import BridgeHeader, DimensionHeader, FactHeader, Kind, Lookup, MartHeader, StagingHeader, Table
+from starberg.etl.model import (
+    QUERIED,
+    BridgeHeader,
+    DimensionHeader,
+    FactHeader,
+    Kind,
+    Lookup,
+    MartHeader,
+    StagingHeader,
+    Table,
+)
 from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
 from starberg.etl.sql_rules import partition_columns, reserved_columns
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import DeclarationError
-
-CONTROL_TABLES = ("data_quality_results", "etl_runs", "etl_table_runs", "etl_tables", "high_water_mark")
-"""The engine's own tables, which marts and checks may read; as `quarantine_<stream>`."""
 
 CALENDAR = "calendar"
 """The generated relation a date dimension reads; its one column is `date`."""
@@ -111,8 +119,8 @@ class TableRules:
             return None if name == CALENDAR else ("a date dimension reads calendar alone", "Write FROM calendar.")
         owner, _, table = name.rpartition(".")
         other = self.drafts.get(table) if owner in ("", self.warehouse) else None
-        if kind in (Kind.MART, Kind.CHECK):
-            return self._unknown(name, owner, table, other)
+        if kind in (Kind.MART, Kind.CHECK, *QUERIED):
+            return self._unknown(kind, name, owner, table, other)
         what = f"{kind.value} read staging tables of their own warehouse"
         if other is None:
             return f"there is no staging table {name!r}; {what}", did_you_mean(table, self._names(Kind.STAGING))
@@ -120,14 +128,16 @@ class TableRules:
             return f"{name!r} is no staging table; {what}", "Keys of dimensions are looked up by `keys` in the header."
         return ("a staging table is read by its own name", f"Write FROM {table}.") if owner else None
 
-    def _unknown(self, name: str, owner: str, table: str, other: Draft | None) -> tuple[str, str] | None:
-        """Return why a mart or check may not read a table; another warehouse's is looked up when all are known."""
+    def _unknown(self, kind: Kind, name: str, owner: str, table: str, other: Draft | None) -> tuple[str, str] | None:
+        """Return why a kind may not read a table; another warehouse's is looked up when all are known."""
         if other is not None:
-            check = other.table.kind is Kind.CHECK
-            return (f"{name!r} is a check, not a table", "Repeat its SELECT.") if check else None
-        if owner not in ("", self.warehouse) or table in CONTROL_TABLES or table.startswith("quarantine_"):
+            what = {Kind.CHECK: "check", Kind.FUNCTION: "function", Kind.VIEW: "view"}.get(other.table.kind)
+            if what is None or (what == "view" and kind in QUERIED):
+                return None
+            return f"{name!r} is a {what}, not a table", "Repeat its SELECT."
+        if owner not in ("", self.warehouse) or table in TABLES or table.startswith("quarantine_"):
             return None
-        tables = self._names(*(kind for kind in Kind if kind is not Kind.CHECK))
+        tables = self._names(*(kind for kind in Kind if kind not in (Kind.CHECK, Kind.FUNCTION)))
         return f"there is no table {name!r}", did_you_mean(table, tables)
 
     def _names(self, *kinds: Kind) -> list[str]:

@@ -103,12 +103,19 @@ def address(spec: SourceSpec, secret_of: Callable[[str], str | None]) -> Address
     parts: dict[str, str] = {}
     query: dict[str, str] = {}
     if declared.url:
-        url = urlsplit(secret(declared.url))
+        try:
+            url = urlsplit(secret(declared.url))
+            port = str(url.port or "")
+            if "@" in url.path + url.query + url.fragment:
+                raise ValueError
+        except ValueError:  # most likely of a password that is not percent-encoded: say nothing of what was read
+            hint = "In a password write / as %2F, @ as %40, # as %23, ? as %3F."
+            raise UsageError(f"{declared.url} is no URL", hint=hint) from None
         if url.scheme.split("+")[0] not in ("postgresql", "postgres"):
             raise UsageError(f"{declared.url} is no postgresql:// URL")
         parts = {
             "host": url.hostname or "",
-            "port": str(url.port or ""),
+            "port": port,
             "database": unquote(url.path[1:]),
             "user": unquote(url.username or ""),
             "password": unquote(url.password or ""),

@@ -59,11 +59,12 @@ class Reader:
         observed_at, notes = self._now(), list(columns.notes)
         with self.session.snapshot(self.engine):
             files = self._rows(columns, observed_at)
+            rows = self._counted()
         if mark and horizon:
             before = self.previous.cursor if self.previous else {}
             cursor |= mark.after(before, self._greatest(mark, files), horizon)
             notes += self._without_cursor(mark, files)
-        return self._extract("whole", files, columns, cursor, observed_at, notes=notes)
+        return replace(self._extract("whole", files, columns, cursor, observed_at, notes=notes), source_rows=rows)
 
     def changed(self) -> TableExtract:
         """Read the rows past the mark; for `keys` also those whose key is gone or was missed."""
@@ -80,6 +81,7 @@ class Reader:
                 files = self._rows(columns, observed_at, f"{there} >= {past}" if past else "")
             read = sum(file.rows for file in files)
             missed = self._reconciled(columns, observed_at, files) if by_keys else []
+            rows = self._counted()
         if missed is None:
             return self.whole()
         files += missed
@@ -91,6 +93,7 @@ class Reader:
             compared_where=f"{quote_name(mark.column)} >= {past}" if mark and past else "true",
             indexed=by_keys,
             moved=not same_place(cursor, before) and read > _WORTH_A_LOAD,
+            source_rows=rows,
         )
 
     def snapshot_of_log(self, log: LogReader) -> TableExtract:
@@ -181,6 +184,13 @@ class Reader:
             return None
         [(seen,)] = self.engine.rows(f"SELECT max({mark.sql(quote_name(mark.column))}) FROM {_read(files)}")
         return seen
+
+    def _counted(self) -> int | None:
+        """Return the rows of the table in the snapshot, if the stream asks for them."""
+        if not self.stream.count:
+            return None
+        [(rows,)] = self.engine.rows(ask(f"SELECT count(*) AS n FROM {quote(self.stream.table)}"))
+        return int(rows)
 
     def _without_cursor(self, mark: Mark, files: list[ParquetFile]) -> list[str]:
         if not files:

@@ -106,6 +106,8 @@ class Stream(Declared):
     cursor_format: str = "{value}"
     verify_filter: bool = True
     """Stop when the server sends rows below the asked cursor: it ignored `cursor_param` and would send everything."""
+    count: bool = False
+    """Count the table's rows in every snapshot that is read, for `high_water_mark.source_rows`."""
     every: Literal["run", "day", "week"] = "run"
     pagination: Pagination = Pagination()
     window: Window | None = None
@@ -215,10 +217,13 @@ def _of_table(stream: Stream) -> str:
         return "has capture incremental, which is for APIs: write high_water_mark"
     if stream.capture == "high_water_mark" and not stream.cursor:
         return "needs cursor: the column that grows with every change"
+    if stream.capture == "log" and stream.count:
+        return "has count, which is for captures that read the table at every run"
     return ""
 
 
 def _of_no_table(stream: Stream) -> str:
     if stream.capture in ("high_water_mark", "keys", "log"):
         return f"has capture {stream.capture}, which is for tables: write incremental or full"
-    return "has a table, which is for kind postgres" if stream.table else ""
+    field = "a table" if stream.table else "count" if stream.count else ""
+    return f"has {field}, which is for kind postgres" if field else ""

@@ -90,6 +90,7 @@ class TableLanding:
             unreadable=0,
             requests=extract.requests,
             bytes_read=sum(file.size_bytes for file in extract.files),
+            source_rows=extract.source_rows,
             notes=notes,
         )
         self.chain.commit(manifest)

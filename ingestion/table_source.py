@@ -39,6 +39,8 @@ class TableExtract:
     """The cursor alone is worth a load."""
     notes: tuple[str, ...] = ()
     requests: int = 0
+    source_rows: int | None = None
+    """Rows of the table in the snapshot, if they were to be counted."""
 
 
 class TableSource(ABC):

@@ -84,6 +84,8 @@ class Manifest(BaseModel):
     unreadable: int
     requests: int
     bytes_read: int
+    source_rows: int | None = None
+    """Rows the source's table had in the snapshot that was read, if they were counted."""
     notes: Sequence[str] = ()
 
     @property

@@ -10,9 +10,10 @@ with running(folder) as server:
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-import sys
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,15 +24,12 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-sys.path.append(str(Path(__file__).parents[1] / "deploy"))
-
-from stack import Server, start
-
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.engines.typed_rows import raw_rows, typed_rows
 from starberg.ingestion.columns import json_columns
 from starberg.ingestion.ingest_pipeline import Ingestion
 from starberg.ingestion.streams import SourceSpec
+from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.storage.local_store import LocalStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
@@ -44,6 +42,36 @@ CAPTURES: dict[str, dict[str, Any]] = {
     "log": {"capture": "log"},
 }
 """Every capture mode of a table with a column `at`."""
+
+
+class Server(EmbeddedPostgres):
+    """A server that can be treated badly."""
+
+    def kill(self) -> None:
+        """End it as a crash would, by PostgreSQL's own signal for it: the next start recovers."""
+        self.resume()
+        os.kill(self.pid, signal.SIGQUIT)
+        self.stop()
+
+    def restart(self) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections are open, nothing answers."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        if not self.running:
+            return
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in [self.pid, *map(int, children)]:
+            os.kill(pid, number)
 
 
 @dataclass
@@ -84,13 +112,13 @@ class DatabaseServer:
 
     @property
     def url(self) -> str:
-        return self.server.env["WAREHOUSE_DATABASE_URL"]
+        return self.server.url()
 
     def database(self) -> Database:
         """Create a database."""
         name = f"db{secrets.token_hex(4)}"
-        Database(self.server, self.url).run(f"create database {name}")
-        return Database(self.server, self.url.removesuffix("/warehouse") + f"/{name}")
+        self.server.create(name)
+        return Database(self.server, self.server.url(name))
 
     def drop(self, database: Database) -> None:
         """Drop a database with its slots, which would keep the log of all."""
@@ -106,18 +134,13 @@ class DatabaseServer:
 def running() -> Iterator[DatabaseServer]:
     """Start a server with logical decoding and prepared transactions."""
     folder = Path(tempfile.mkdtemp(prefix="starberg-postgres-"))
-    stack = start(["postgres"], folder)
-    server = stack.service("postgres")
+    # fsync guards against a power cut, not against a crash, and costs half the time.
+    durable = {"fsync": "off", "synchronous_commit": "on"}
+    settings = {**durable, "max_prepared_transactions": "5", "max_replication_slots": "50"}
     try:
-        found = DatabaseServer(server)
-        Database(server, found.url).run(
-            "alter system set max_prepared_transactions = 5",
-            "alter system set max_replication_slots = 50",
-        )
-        server.restart()
-        yield found
+        with Server(folder, settings) as server:
+            yield DatabaseServer(server)
     finally:
-        stack.stop()
         shutil.rmtree(folder)
 
 

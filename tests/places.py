@@ -21,7 +21,7 @@ import starberg
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.storage.lease import Lease
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import RawStream
@@ -102,7 +102,7 @@ def _source(url: str, tables: Sequence[str]) -> dict[str, Any]:
 
 def content(lake: Lake, warehouse: str) -> Content:
     """Return what the published tables hold, control tables left out; every file is read."""
-    engine = lake.reader(warehouse, only=lambda state: {n for n in state.tables if n.startswith(f"{warehouse}.")})
+    engine = lake.reader(warehouse, own=True)
     try:
         tables = [name for (name,) in engine.rows("SELECT view_name FROM duckdb_views() WHERE NOT internal")]
         for name in set(tables) & set(TABLES):

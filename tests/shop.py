@@ -22,7 +22,7 @@ from servers import FakeClock
 
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.etl.results import RunResult
 from starberg.utils.settings import Settings
 

@@ -168,6 +168,10 @@ class Settings(BaseModel):
         """Return all secrets known so far, for the redaction of logs; it grows with each `secret(name)`."""
         return frozenset(self._variables.secrets)
 
+    def hide(self, address: str) -> None:
+        """Count the passwords of an address among the secrets."""
+        self._variables.secrets.update(passwords_in(address))
+
     def _note_secrets(self) -> None:
         known = self._variables.secrets
         for field in type(self).model_fields:

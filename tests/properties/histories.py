@@ -25,7 +25,7 @@ from worlds import World
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.etl.results import Status
 from starberg.ingestion import landing
 from starberg.storage.raw_chain import RawStream

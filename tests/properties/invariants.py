@@ -7,7 +7,7 @@ from types import ModuleType
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.lake import Lake
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.storage.iceberg_tables import read_table
 from starberg.storage.raw_chain import RawStream
 

@@ -116,6 +116,16 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ("explain games.fact_games 1 x", ("explain", "games.fact_games", ["1", "x"])),
         ("rebuild games", ("rebuild", "games", (), {"wait_s": 600.0})),
         ("rebuild games a b", ("rebuild", "games", ["a", "b"], {"wait_s": 600.0})),
+        ("seed retail", ("seed", "retail", (), {"people": None, "days": None, "seed": 7, "replace": False})),
+        (
+            "seed mafia --url a=postgresql://h/d --url b=x --users 5 --days 3 --seed 1 --yes",
+            ("seed", "mafia", ["a=postgresql://h/d", "b=x"], {"people": 5, "days": 3, "seed": 1, "replace": True}),
+        ),
+        ("mutate retail", ("mutate", "retail", (), {"transactions": 1000, "seed": 7, "sessions": 4})),
+        (
+            "mutate retail --url postgresql://h/d --transactions 9 --seed 1 --sessions 1",
+            ("mutate", "retail", ["postgresql://h/d"], {"transactions": 9, "seed": 1, "sessions": 1}),
+        ),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
     ],
@@ -204,6 +214,14 @@ def test_status_as_json_has_the_rows_of_each_table(lake: FakeLake, capsys: pytes
 
 
 # What goes wrong
+
+
+def test_the_password_of_a_typed_address_is_not_repeated(lake: FakeLake, capsys: pytest.CaptureFixture[str]) -> None:
+    lake.answers["seed"] = errors.Unreachable("no answer to canary-1 from postgresql://u:canary-1@h/d")
+    assert starberg(lake, "seed", "retail", "--url", "postgresql://u:canary-1@h/d") == 6
+    out, err = capsys.readouterr()
+    assert "canary-1" not in out + err
+    assert "no answer to ******** from postgresql://u:********@h/d" in err
 
 
 @pytest.mark.parametrize(

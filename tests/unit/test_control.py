@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from lake import TempLake
 
-from starberg.etl.control import TABLES, ControlTables
+from starberg.etl.control import ControlTables
+from starberg.etl.control_tables import TABLES
 from starberg.etl.row_delta import RowDelta
 
 RESULT = {"run_id": "r1", "check_name": "unique", "table_name": "dim_user", "severity": "error", "status": "failed"}

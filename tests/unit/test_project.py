@@ -7,8 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from starberg.etl import table_rules
-from starberg.etl.control import TABLES
+from starberg.etl.control_tables import TABLES
 from starberg.etl.model import Kind, StagingHeader
 from starberg.etl.project import interpolate, load_warehouse, load_warehouses, shipped_warehouses
 from starberg.etl.sql_types import type_problem
@@ -246,10 +245,6 @@ def test_a_table_reads_what_its_kind_may(write: Write, file: str, sql: str, mess
 def test_marts_and_checks_read_anything_of_their_warehouse(write: Write, read: str) -> None:
     home = write({"marts/mart_x.sql": f"select x.* from {read} as x", "checks/x.sql": f"select 1 from {read}"})
     assert load_warehouse(home, {}).tables["mart_x"].reads == (read,)
-
-
-def test_the_engines_own_tables_are_known() -> None:
-    assert set(table_rules.CONTROL_TABLES) == set(TABLES)
 
 
 # What a header may name

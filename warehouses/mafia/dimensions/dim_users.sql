@@ -1,0 +1,17 @@
+/*
+natural_key: user_id
+surrogate_key: user_key
+history: type2
+valid_from: updated_at
+created_at: created_at
+*/
+select
+    user_id,
+    username,
+    email,
+    country,
+    status,
+    level,
+    created_at,
+    updated_at
+from stg_users
