@@ -74,6 +74,7 @@ class Address:
             "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
             "idle_in_transaction_session_timeout": "0",  # the table's lock is held idly while the scanner reads
             "default_transaction_read_only": "on",
+            "row_security": "off",  # rows that a policy hides are an error instead of deletes
         }
         session = " ".join(f"-c {name}={value}" for name, value in {**SESSION, **limits}.items())
         keepalives = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
@@ -263,6 +264,8 @@ def explain(source: str, text: str, code: str = "") -> StarbergError:
     message = f"source {source}: {text}"
     if code.startswith("28") or re.search("authentication failed|no password supplied|pg_hba.conf", text):
         return CredentialsError(message)
+    if "row-level security policy" in text:
+        return CredentialsError(message, hint="Its rows are hidden from this role: ALTER ROLE … BYPASSRLS;")
     if code == "42501" or "permission denied" in text:
         return CredentialsError(message, hint="Grant the role SELECT on the table (and USAGE on its schema).")
     if code in ("42P01", "3F000", "3D000") or "does not exist" in text:

@@ -100,7 +100,7 @@ class LogReader:
 
     def prepare(self, stream: Stream, *, is_new: bool) -> None:
         """Make sure that from now on the slot holds the stream's changes; it is created if there is none."""
-        self._check_published(stream)
+        self.check_published(stream)
         slot = self._slot()
         if slot and slot.status == "lost":
             self._control.rows("SELECT pg_drop_replication_slot(%s)", [self.slot])
@@ -165,7 +165,8 @@ class LogReader:
             )
         return _Slot(int(confirmed or 0), int(behind or 0), status)
 
-    def _check_published(self, stream: Stream) -> None:
+    def check_published(self, stream: Stream) -> None:
+        """Raise UsageError if the log does not tell all changes of a stream's table, with what to type."""
         schema, table = stream.table.split(".")
         names = self._spec.publications
         found = self._control.rows(

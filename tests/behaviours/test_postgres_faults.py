@@ -126,11 +126,11 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
 
 def test_no_error_tells_the_password(source: Feed) -> None:
     password = source.database.url.split(":")[2].split("@")[0]
-    wrong = source.database.url.replace(password, "wrong-word-of-entry")
+    wrong = source.database.reader_url.replace(password, "wrong-word-of-entry")
     source.url = wrong
     with pytest.raises(CredentialsError) as refused:
         source.ingest()
-    source.url = source.database.url.rsplit("/", 1)[0] + "/nothing"
+    source.url = source.database.reader_url.rsplit("/", 1)[0] + "/nothing"
     with pytest.raises(StarbergError) as missing:
         source.ingest()
     for error in (refused.value, missing.value):

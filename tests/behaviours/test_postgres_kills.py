@@ -76,7 +76,7 @@ def test_a_run_killed_at_any_step(tmp_path: Path, database: Database, capture: s
         )
         if capture != "high_water_mark":
             database.run(f"delete from t where id = {1000 + number - 2}")
-        with Task(die, source.folder, database.url, streams, number * 10, At(number=number)) as task:
+        with Task(die, source.folder, database.reader_url, streams, number * 10, At(number=number)) as task:
             step = task.end()
             if not task.was_killed:
                 assert step is None, step
