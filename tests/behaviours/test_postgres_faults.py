@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database import Database, Feed
+from database import CAPTURES, Database, Feed
 
-from starberg.ingestion.postgres import _Reader
 from starberg.ingestion.postgres_log import LogReader
+from starberg.ingestion.postgres_reader import Reader
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
-
-CAPTURES: dict[str, dict[str, Any]] = {
-    "full": {"capture": "full"},
-    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
-    "keys": {"capture": "keys", "cursor": "at"},
-    "log": {"capture": "log"},
-}
 
 
 @pytest.fixture(params=CAPTURES)
@@ -53,7 +46,7 @@ def test_a_server_killed_while_it_is_read(source: Feed, monkeypatch: pytest.Monk
     if not first:
         source.ingest()
         source.database.run("insert into t select n from generate_series(51, 60) n", "delete from t where id = 1")
-    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (_Reader, "_write")
+    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (Reader, "_write")
     with monkeypatch.context() as patch:
         interrupted(patch, *step, server.kill)
         with pytest.raises(Unreachable):
@@ -95,7 +88,7 @@ def test_sessions_cut_by_the_administrator(source: Feed, monkeypatch: pytest.Mon
         )
 
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", cut)
+        interrupted(patch, Reader, "_write", cut)
         with pytest.raises((Unreachable, TransientError)):
             source.ingest()
     source.ingest()
@@ -125,7 +118,7 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
     monkeypatch.setattr("starberg.ingestion.postgres_connection.SCANNER_LOCK_WAIT_S", 1)
     waiting = threading.Thread(target=lambda: source.database.run("alter table t alter id type bigint"))
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
+        interrupted(patch, Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
         assert source.ingest()[0].changed == 50
     waiting.join()
     assert source.chain("t").loads()[0].columns["id"] == "BIGINT"
@@ -133,11 +126,11 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
 
 def test_no_error_tells_the_password(source: Feed) -> None:
     password = source.database.url.split(":")[2].split("@")[0]
-    wrong = source.database.url.replace(password, "wrong-word-of-entry")
+    wrong = source.database.reader_url.replace(password, "wrong-word-of-entry")
     source.url = wrong
     with pytest.raises(CredentialsError) as refused:
         source.ingest()
-    source.url = source.database.url.rsplit("/", 1)[0] + "/nothing"
+    source.url = source.database.reader_url.rsplit("/", 1)[0] + "/nothing"
     with pytest.raises(StarbergError) as missing:
         source.ingest()
     for error in (refused.value, missing.value):
