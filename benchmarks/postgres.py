@@ -41,7 +41,7 @@ INSERT INTO lineitem SELECT n / 4, (random() * 200000)::int, (random() * 10000):
   (array['A', 'N', 'R'])[1 + n % 3], (array['O', 'F'])[1 + n % 2], day, day + 30, day + (random() * 30)::int,
   (array['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[1 + n % 4],
   (array['AIR', 'MAIL', 'SHIP', 'TRUCK', 'RAIL'])[1 + n % 5], substr(md5(n::text) || md5((n + 1)::text), 1, 10 + n % 34)
-FROM generate_series(0, {rows} - 1) n, LATERAL (SELECT date '1992-01-01' + (n * 7919 % 2500)::int AS day) d"""
+FROM generate_series(0, {rows} - 1) n, LATERAL (SELECT date '1992-01-01' + (n::bigint * 7919 % 2500)::int AS day) d"""
 _WAREHOUSE = {
     "sources": {
         "shop": {

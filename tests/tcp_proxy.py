@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -32,6 +33,8 @@ class TcpProxy:
         """Every connection is reset once so much was answered, and new ones are refused."""
         self.stall_at: int | None = None
         """No byte goes either way once so much was answered; connections stay open."""
+        self.delay_s = 0.0
+        """How long each piece of an answer takes."""
 
     def serve(self) -> None:
         """Accept connections until closed."""
@@ -64,6 +67,8 @@ class TcpProxy:
                 if broken:
                     self.refuse = True
                     self._end()
+                if counts and self.delay_s:
+                    time.sleep(self.delay_s)
                 if not stalled:
                     there.sendall(piece)
         with suppress(OSError):

@@ -16,6 +16,8 @@ from starberg.ingestion.postgres_reader import Reader
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture(params=CAPTURES)
 def source(tmp_path: Path, database: Database, request: pytest.FixtureRequest) -> Feed:
@@ -122,6 +124,76 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
         assert source.ingest()[0].changed == 50
     waiting.join()
     assert source.chain("t").loads()[0].columns["id"] == "BIGINT"
+
+
+def test_a_statement_that_takes_too_long_ends_the_run(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.run("create view slow as select n as id, pg_sleep(0.2) is null as b from generate_series(1, 50) n")
+    source = Feed(tmp_path, database, {"slow": {"table": "public.slow", "key": ["id"]}})
+    with monkeypatch.context() as patch:
+        patch.setattr("starberg.ingestion.postgres_connection.STATEMENT_TIMEOUT_S", 1)
+        with pytest.raises(TransientError, match="statement timeout"):
+            source.ingest()
+    assert database.rows("select count(*) from pg_stat_activity where application_name = 'starberg'") == [(0,)]
+    assert source.chain("slow").loads() == []
+
+
+def test_a_transaction_open_across_two_runs_is_captured_when_it_commits(source: Feed) -> None:
+    """Its rows bear the time at which it began."""
+    late = source.database.connect()
+    late.cursor().execute("insert into t values (1000)")
+    late.cursor().execute("update t set at = now() where id = 7")
+    source.ingest()
+    source.database.run("insert into t values (1001)")
+    source.ingest()
+    late.commit()
+    late.close()
+    source.database.run("insert into t values (1002)")
+    source.ingest()
+    stamps = "id, epoch_us(at)"
+    there = source.database.rows("select id, (extract(epoch from at) * 1000000)::bigint from t")
+    assert sorted(source.now("t", stamps)) == sorted(there)
+
+
+def test_an_update_that_keeps_its_stamp_is_seen_by_whoever_does_not_go_by_stamps(source: Feed) -> None:
+    source.database.run("alter table t add note text", "update t set at = at - interval '1 day'")
+    source.ingest()
+    source.database.run("update t set note = 'unstamped' where id = 7")
+    source.ingest()
+    by_stamp = source.streams["t"]["capture"] in ("high_water_mark", "keys")
+    assert source.now("t", "count(note) over ()")[0] == (0 if by_stamp else 1,)
+    source.ingest(full=True)
+    assert source.now("t", "count(note) over ()")[0] == (1,)
+
+
+def test_a_key_used_again_after_a_delete(source: Feed) -> None:
+    capture = source.streams["t"]["capture"]
+    source.ingest()
+    source.database.run("delete from t where id = 7")
+    source.ingest()
+    source.database.run("insert into t values (7)")
+    source.ingest()
+    deletes = {"high_water_mark": []}.get(capture, ["D"])
+    assert [op for (op,) in source.seen("t", "_op", where="id = 7")] == ["U", *deletes, "U"]
+    source.database.run("delete from t where id = 8", "insert into t values (8)")
+    source.ingest()
+    between = ["D"] if capture == "log" else []
+    assert [op for (op,) in source.seen("t", "_op", where="id = 8")] == ["U", *between, "U"]
+
+
+def test_several_changes_of_a_key_in_one_transaction_keep_their_order(source: Feed) -> None:
+    source.database.run("alter table t add n int")
+    source.ingest()
+    session = source.database.connect()
+    for n in (3, 1, 2):
+        session.cursor().execute(f"update t set n = {n}, at = now() where id = 7")
+    session.commit()
+    session.close()
+    source.ingest()
+    seen = [n for (n,) in source.seen("t", "n", where="id = 7")]
+    assert seen == ([None, 3, 1, 2] if source.streams["t"]["capture"] == "log" else [None, 2])
+    assert source.now("t", "max(n) over ()")[0] == (2,)
 
 
 def test_no_error_tells_the_password(source: Feed) -> None:

@@ -99,6 +99,16 @@ def test_a_network_that_swallows_everything_ends_the_run_and_the_next_one_goes_o
     check(source)
 
 
+def test_a_slow_network_is_no_fault(source: Feed, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_watch, "ASKED_EVERY_S", 0.2)
+    monkeypatch.setattr(postgres_watch, "ANSWER_S", 2)
+    proxy.delay_s = 0.02
+    source.ingest()
+    changed(source, 1)
+    source.ingest()
+    check(source)
+
+
 def test_a_server_that_is_frozen_ends_the_run(source: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_watch, "ASKED_EVERY_S", 0.2)
     monkeypatch.setattr(postgres_watch, "ANSWER_S", 2)
