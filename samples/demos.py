@@ -86,11 +86,13 @@ def _databases(
         yield Scene(settings(server), change)
 
 
-def _retail_settings(server: EmbeddedPostgres) -> Variables:
+def retail_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the retail warehouse finds a server's database."""
     return {"RETAIL_DATABASE_URL": server.url("operations")}
 
 
-def _mafia_settings(server: EmbeddedPostgres) -> Variables:
+def mafia_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the mafia warehouse finds a server's two databases."""
     from starberg.samples.embedded_postgres import HOST, USER
 
     where = {"HOST": HOST, "PORT": str(server.port), "USER": USER, "PASSWORD": server.password}
@@ -121,7 +123,7 @@ DEMOS: Mapping[str, Demo] = {
         ['query "select * from games.mart_top_rated limit 10"', "explain games.fact_games 1", "status games"],
     ),
     "retail": Demo(
-        partial(_databases, "retail", _retail_settings, people=2000, days=90, transactions=400),
+        partial(_databases, "retail", retail_settings, people=2000, days=90, transactions=400),
         {
             "How did the customer with the most versions change?": (
                 "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, "
@@ -156,7 +158,7 @@ DEMOS: Mapping[str, Demo] = {
         ],
     ),
     "mafia": Demo(
-        partial(_databases, "mafia", _mafia_settings, people=500, days=45, transactions=400),
+        partial(_databases, "mafia", mafia_settings, people=500, days=45, transactions=400),
         {
             "How did the user with the most versions change?": (
                 "SELECT user_id, username, status, level, effective_from, effective_to, is_current FROM dim_users "
