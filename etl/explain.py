@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
-from starberg.etl.compile import dependents_on, lookups, with_relations
+from starberg.etl.compile import OBSERVED, OP, ROW_NUMBER, dependents_on, lookups, with_relations
 from starberg.etl.history import History, referenced
 from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse
 from starberg.etl.sql_body import parse_body
@@ -80,11 +80,14 @@ class Compiler:
 
     def _history(self, history: History, references: list[tuple[str, Lookup]]) -> dict[str, str]:
         """The first build's; a later one reads the changes of touched keys alone."""
-        types = {column.name: column.type for column in self._engine.columns(history.observations())}
+        seen = self._engine.columns(history.observations())
+        types = {column.name: column.type for column in seen}
+        columns = [column.name for column in seen if column.name not in (ROW_NUMBER, OP, OBSERVED)]
         views = {
             "referenced": referenced(list(history.key), references, types),
             "observations": history.observations(),
-            "versions": history.versions("observations", unreadable=True),
+            "decided": history.decided("observations", unreadable=True),
+            "versions": history.versions("decided", "observations", columns),
             "members": history.members("versions", "referenced"),
         }
         for name, select in views.items():
