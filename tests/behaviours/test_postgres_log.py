@@ -9,7 +9,7 @@ import pytest
 from database import Database, Feed
 
 from starberg.ingestion import postgres_log
-from starberg.utils.errors import SourceDataError, UsageError
+from starberg.utils.errors import SourceDataError, TransientError, UsageError
 
 ITEMS = {"items": {"table": "public.items", "key": ["id"], "capture": "log"}}
 
@@ -38,6 +38,10 @@ def confirmed(source: Feed) -> int:
         f"select (confirmed_flush_lsn - '0/0')::bigint from pg_replication_slots where slot_name = '{source.slot}'"
     )
     return int(lsn)
+
+
+def confirmed_slots(source: Feed) -> list[Any]:
+    return source.database.rows(f"select 1 from pg_replication_slots where slot_name = '{source.slot}'")
 
 
 def test_every_version_is_landed_in_commit_order_with_its_commit_time(tmp_path: Path, items: Database) -> None:
@@ -260,6 +264,25 @@ def test_what_log_capture_needs_is_named(tmp_path: Path, items: Database) -> Non
     items.run("drop publication starberg")
     with pytest.raises(UsageError, match=r'CREATE PUBLICATION "starberg" FOR TABLE "public"."items"'):
         feed(tmp_path, items).ingest()
+
+
+@pytest.mark.proof
+def test_a_first_load_waits_for_open_transactions_and_says_so(
+    tmp_path: Path, items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began before the slot may have changes that neither the log nor the snapshot tells."""
+    monkeypatch.setattr("starberg.ingestion.postgres_connection.LOCK_WAIT_S", 1)
+    monkeypatch.setattr(postgres_log, "_OPEN_WAIT_S", 1)
+    held = items.connect()
+    held.cursor().execute("insert into items values (10, 'open')")
+    source = feed(tmp_path, items)
+    for _ in range(2):
+        with pytest.raises(TransientError, match="a transaction stays open"):
+            source.ingest()
+        assert confirmed_slots(source) == []
+    held.commit()
+    held.close()
+    assert source.ingest()[0].changed == 3
 
 
 def test_columns_may_come_and_go_while_the_log_is_written(tmp_path: Path, items: Database) -> None:
