@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from starberg.ingestion.postgres_connection import Address, address, explain
@@ -37,8 +36,6 @@ def seed(
     system = system_of(warehouse)
     midnight = lake.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     size = Size(people or system.people, days or system.days, seed, midnight)
-    if size.until - timedelta(days=size.days) < midnight.replace(year=midnight.year - 20):
-        raise UsageError("--days is more than 20 years", hint="Ask for fewer.")
     with _explained():
         return seeding.seed(system, connector(lake, warehouse, system, urls), size, replace=replace)
 
