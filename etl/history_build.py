@@ -42,12 +42,13 @@ class HistoryBuild:
         types = {column.name: column.type for column in seen}
         key = list(self._history.key)
         wanted = target(self._table, [self._table.surrogate_key], "touched" if changed else "", key)
+        looked_at = [self._table.surrogate_key, *ADDED, *self._history.tracked]
         self._writer.temp("referenced", referenced(key, self._references, types))
         if changed:
             self._writer.temp("touched", self._history.touched(changed, "referenced", quote(self._table.id)))
             [(count,)] = self._engine.rows("SELECT count(*) FROM touched")
             if not count:
-                self._writer.touched(self._table, key, [])
+                self._writer.touched(self._table, key, looked_at)
                 return Counts(), mark
             wanted = self._writer.read(wanted, "old")
         self._writer.temp("observations", self._history.observations("touched" if changed else ""))
@@ -71,7 +72,7 @@ class HistoryBuild:
         self._writer.temp("computed", rows)
         counts = self._writer.bring(wanted, "computed")
         if changed:
-            self._writer.touched(self._table, key, [self._table.surrogate_key, *ADDED, *self._history.tracked])
+            self._writer.touched(self._table, key, looked_at)
         [(highest,)] = self._engine.rows(
             f"SELECT coalesce(max({quote_name(self._table.surrogate_key)}), 0) FROM computed"
         )
