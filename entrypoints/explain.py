@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.engines.typed_rows import raw_rows, typed_rows
 from starberg.etl.compile import driver
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain
 from starberg.etl.model import Kind, StagingHeader, Table
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
-from starberg.ingestion.columns import json_columns
-from starberg.storage.raw_chain import RawStream
+from starberg.ingestion.columns import RESERVED, json_columns
+from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote, quote_name, text
 
@@ -114,13 +115,24 @@ def _raw_record(
     chain = RawStream(lake.store, table.warehouse, *staging.header.stream.split("."))
     [manifest] = [load for load in chain.loads(row["_load_id"] - 1) if load.seq == row["_load_id"]]
     wanted = json.dumps([str(row[column]) for column in outputs], separators=(",", ":"), ensure_ascii=False)
-    for part in manifest.parts:
-        file = text(str(chain.fetch(part, scratch)))
-        found = _one(engine, f"SELECT _row, record FROM read_parquet({file}) WHERE _key = ? AND _op = 'U'", [wanted])
+    for part in reversed(manifest.parts):
+        rows = _records(lake, staging, manifest, str(chain.fetch(part, scratch)))
+        found = _one(engine, f"SELECT * FROM ({rows}) WHERE _key = ? AND _op = 'U' ORDER BY _row DESC", [wanted])
         if found:
-            record = json.loads(found["record"])
+            names = [name for name in found if name not in RESERVED]
+            record = {name: found[name] for name in names} if manifest.raw_types else json.loads(found["record"])
             return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found["_row"], "record": record}
     return None
+
+
+def _records(lake: Lake, staging: Table, manifest: Manifest, file: str) -> str:
+    """Return SQL for the records of one part: as JSON text in `record`, or a table's columns."""
+    if not manifest.raw_types:
+        return f"SELECT _key, _op, _row, record FROM read_parquet({text(file)})"
+    source, stream = lake.warehouses[staging.warehouse].stream_of(staging)
+    columns = json_columns(stream, manifest.columns)
+    rows = raw_rows([(file, 0)], manifest.raw_types)
+    return typed_rows(rows, columns, manifest.raw_types, stream.key, source.timezone)
 
 
 def _stream_key(lake: Lake, table: Table) -> dict[str, str]:
