@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from lake import TempLake
 
+from starberg.etl import row_delta
 from starberg.etl.row_delta import RowDelta, Target
 from starberg.utils.errors import DeclarationError, GuardStopped
 
@@ -176,6 +177,23 @@ def test_a_run_without_rows_leaves_the_dimension_as_it_was(lake: TempLake) -> No
     say(lake)
     assert "dim_customer" not in lake.build().changed
     assert versions(lake, "city, is_current") == [("Rome", True)]
+
+
+def test_many_small_files_of_changes_become_one(lake: TempLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_delta, "FOLD_SMALL_FILES", 3)
+    cities, files = ["Rome", "Bonn", "Oslo", "Lyon", "Cork"], []
+    for day, city in enumerate(cities):
+        when = say(lake, customer(1, city, day))
+        lake.build()
+        if city == "Bonn":  # its file loses its row to another
+            spoil(lake, "stg_customers_changes", "_row_number, _load_id", "SELECT * REPLACE ('?' AS city) FROM {}")
+            lake.restate(when, when)
+        files.append(lake.table("stg_customers_changes").facts()["files"])
+    assert max(files) == 3
+    assert files[-1] < 3
+    assert [city for (city,) in versions(lake, "city")] == cities
+    assert lake.rows("SELECT city FROM stg_customers_changes ORDER BY _load_id") == [(city,) for city in cities]
+    assert lake.verify() == []
 
 
 # Versions
