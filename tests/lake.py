@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import atexit
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -222,9 +222,14 @@ class TempLake:
         """How many tables builds have left a state of."""
         return len(self._states)
 
-    def failing(self, **touched: str) -> list[str]:
-        """Return the checks that fail on what is published; of some tables, only of the keys a SELECT names."""
-        with self.session() as (_, engine, _):
+    def failing(self, spoil: Callable[[DuckDBEngine, BranchTables], None] | None = None, **touched: str) -> list[str]:
+        """Return the checks that fail on what is published, or after `spoil`, which stays unpublished.
+
+        Of the tables in `touched` only the keys that a SELECT names are looked at.
+        """
+        with self.session() as (_, engine, tables):
+            if spoil:
+                spoil(engine, tables)
             scopes = {}
             for name, keys in touched.items():
                 scopes[f"{self.name}.{name}"] = Touched(f"touched_{name}", f"checked_{name}")

@@ -29,7 +29,6 @@ from servers import FakeClock
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
 from starberg.etl import keyed_build
-from starberg.etl import keyed_build
 from starberg.utils.settings import Settings
 
 pytestmark = pytest.mark.proof
