@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,29 @@ SET_UP = (
     "create domain dear as price check (value > 5)",
     "create type pair as (x int, y text)",
 )
+
+
+CALLED = {"mood": "enum", "mood[]": "enum[]", "price": "domain", "dear": "domain", "pair": "composite"}
+PAGE = Path(__file__).parents[2] / "docs" / "postgres.md"
+
+
+def test_the_documented_types_are_those_that_are_tested() -> None:
+    documented = {
+        (row[1], row[2]) for row in re.finditer(r"^\| `([^`]+)` \| `?([^`|]+?)`? \|", types_table(), re.MULTILINE)
+    }
+    tested = set()
+    for kind, _, here, _ in VALUES.values():
+        name = CALLED.get(kind, kind)
+        tested.add((general(name), "its base type" if name == "domain" else general(here)))
+    assert documented == tested
+
+
+def types_table() -> str:
+    return PAGE.read_text().split("## Types")[1].split("##")[0]
+
+
+def general(kind: str) -> str:
+    return re.sub(r"\(\d+\)", "(n)", re.sub(r"\(\d+,\d+\)", "(p,s)", kind)).replace("int[]", "integer[]")
 
 
 def stream(capture: str, **columns: Any) -> dict[str, Any]:
