@@ -272,6 +272,8 @@ def explain(source: str, text: str, code: str = "") -> StarbergError:
         return UsageError(message, hint="Check `table` and `connection` in warehouse.yml.")
     if code == "55P03" or "lock timeout" in text:
         return Locked(message, hint="Somebody holds the table, or waits for it; run again.")
+    if code == "55006":
+        return TransientError(message, hint="Another run reads the slot, or one that was killed still ends; run again.")
     if code in ("57014", "40001", "40P01") or re.search("statement timeout|conflict with", text):
         return TransientError(message, hint="Run again.")
     if code[:2] in ("08", "57", "53") or not code or re.search(_OPEN, text):
