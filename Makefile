@@ -37,7 +37,7 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
 
 bench: ## measure against the recorded baselines
-	uv run python -m benchmarks
+	uv run python -m benchmarks && uv run python -m benchmarks.postgres
 
 soak: ## the property tests, thousands of histories; the seed is printed
 	uv run pytest tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics

@@ -144,7 +144,7 @@ def page(report: Report, found: Sequence[Claim], load_before: float) -> str:
     parts = [
         "# What was measured",
         _INTRODUCTION,
-        _machine(load_before),
+        machine(load_before),
         f"## Ratios, {report.games:,} games",
         claims_table(found),
         "## Each process, from its start to its end",
@@ -155,7 +155,7 @@ def page(report: Report, found: Sequence[Claim], load_before: float) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _machine(load_before: float) -> str:
+def machine(load_before: float) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -11,6 +11,7 @@ from starberg.utils.errors import StarbergError
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
+    from starberg.ingestion.streams import SourceSpec
 
 
 def check_lake(lake: Lake) -> list[dict[str, Any]]:
@@ -25,6 +26,8 @@ def check_lake(lake: Lake) -> list[dict[str, Any]]:
             if source.auth.secret:
                 name = f"{warehouse.name}.{source.name} secret"
                 answers.append(_secret(name, source.auth.secret, lake.secret_of))
+            if source.kind == "postgres":
+                answers += _database(f"{warehouse.name}.{source.name} database", source, lake.secret_of)
     return answers
 
 
@@ -59,6 +62,19 @@ def _engine(lake: Lake) -> str:
         return f"DuckDB {version}"
     finally:
         engine.close()
+
+
+def _database(name: str, source: SourceSpec, secret_of: Callable[[str], str | None]) -> list[dict[str, Any]]:
+    """Return one answer, or one for each thing that is missing."""
+    from starberg.ingestion.postgres_check import check_source
+
+    try:
+        detail, missing = check_source(source, secret_of)
+    except StarbergError as error:
+        detail, missing = "", [error]
+    if not missing:
+        return [{"name": name, "ok": True, "detail": detail, "hint": ""}]
+    return [{"name": name, "ok": False, "detail": error.args[0], "hint": error.hint} for error in missing]
 
 
 def _secret(name: str, variable: str, secret_of: Callable[[str], str | None]) -> dict[str, Any]:

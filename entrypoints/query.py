@@ -175,7 +175,22 @@ class Script:
                 if isinstance(table.this, exp.Identifier) and not left and cte_of(table) is None:
                     self._found |= self.names.of_table(table)
             for function in query.find_all(exp.Anonymous):
-                self._found |= self.names.of_call(function.name, _owner(function), len(function.expressions))
+                called = self.names.of_call(function.name, _owner(function), len(function.expressions))
+                if called:
+                    _check_values(function)
+                self._found |= called
+
+
+def _check_values(function: exp.Anonymous) -> None:
+    """Raise UsageError for count(*) or row_number() OVER () as an argument: it would count the function's own row.
+
+    DuckDB knows by its columns that an aggregate is the caller's; one without any it takes for the function's.
+    """
+    for argument in function.expressions:
+        for node in argument.walk(prune=lambda n: isinstance(n, exp.Query)):
+            if isinstance(node, exp.AggFunc | exp.Window) and not node.find(exp.Column):
+                hint = "Compute it in a subquery, and pass the column."
+                raise UsageError(f"{function.name} cannot take {node.sql('duckdb')} as an argument", hint=hint)
 
 
 def _owner(function: exp.Anonymous) -> str:

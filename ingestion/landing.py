@@ -191,10 +191,8 @@ class Landing:
 
     def _checkpoint(self, seq: int, last: Manifest | None, rows: int, run_id: str) -> tuple[int, list[Part]]:
         """Write a checkpoint of the key index when reading the loads since the last one would cost more."""
-        size = last.index.bytes if last and last.index else 0
-        loads_worth = min(size // _BYTES_WORTH_A_LOAD, _MOST_LOADS_WITHOUT_INDEX)
-        since = last.seq if last else 0
-        if not rows or seq - since < loads_worth:
+        since, size = (last.seq, last.index.bytes) if last and last.index else (0, 0)
+        if not rows or not is_due(seq - since, size):
             return since, []
         return seq, self._write(seq, f"index-{run_id}", _INDEX)
 
@@ -202,6 +200,11 @@ class Landing:
         if extract.whole and unreadable:
             return [f"{unreadable} records have no readable key: no deletes were derived"]
         return []
+
+
+def is_due(loads: int, index_bytes: int) -> bool:
+    """Tell whether to write an index again, `loads` loads after one of `index_bytes`."""
+    return loads >= min(index_bytes // _BYTES_WORTH_A_LOAD, _MOST_LOADS_WITHOUT_INDEX)
 
 
 _PART = (

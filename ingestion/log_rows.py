@@ -14,10 +14,11 @@ from starberg.engines.base import Engine, ParquetFile
 from starberg.ingestion.log_spool import ChangeFile
 from starberg.ingestion.streams import Stream
 from starberg.ingestion.table_columns import TableColumns, key_columns_of, key_json
-from starberg.ingestion.table_landing import known_rows
+from starberg.ingestion.table_index import TableIndex
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.sql import quote_name, text
 
+_TABLES = ("changes", "lined", "before", "known")
 _META = "_n::BIGINT AS _n, _op, make_timestamp(_us) AS _observed, _same, _line, _tag"
 
 
@@ -55,7 +56,13 @@ class LogRows:
                 ordered=True,
             )
         finally:
-            self.engine.run("DROP TABLE IF EXISTS changes")
+            self.engine.run(
+                "; ".join(f"DROP TABLE IF EXISTS {name}" for name in ("changes", "lined", "before", "known"))
+            )
+
+    @property
+    def _index(self) -> TableIndex:
+        return TableIndex(self.engine, self.chain, self.stream, self.scratch, self.columns.raw_types)
 
     def _texts(self, files: Sequence[Path]) -> str:
         """The files' rows, with every column that the table has now: null where the log had none."""
@@ -68,7 +75,7 @@ class LogRows:
     def _known(self, where: str, select: str) -> str:
         """The newest row of each key of the chain, deleted ones left out."""
         loads = [*(self.chain.load(seq) for seq in range(1, self.previous.seq)), self.previous]
-        rows = known_rows(self.chain, loads, self.scratch, self.columns.raw_types)
+        rows = self._index.landed(loads)
         key = key_json(self.stream.key, self.columns.raw_types)
         return (
             f"SELECT {select} FROM (SELECT *, {key} AS _key FROM ({rows})) WHERE {where} "
@@ -112,7 +119,8 @@ class LogRows:
 
     def _truncated(self) -> str:
         """A delete of every key that lived when a TRUNCATE came."""
-        known = self._known("true", "_key, 0::BIGINT AS _n, 'U' AS _op")
+        self._index.fill(self.previous)
+        known = "SELECT _key, 0::BIGINT AS _n, 'U' AS _op FROM known"
         keys = key_columns_of(self.stream.key, self.columns.raw_types)
         return (
             f"SELECT _n, 'D' AS _op, _observed, NULL::VARCHAR AS _unread, {keys} FROM ("

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starberg.ingestion.postgres_types import SESSION, PgColumn
+from starberg.ingestion.postgres_watch import watch
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.errors import (
     CredentialsError,
@@ -33,6 +35,7 @@ LOCK_WAIT_S = 30
 SCANNER_LOCK_WAIT_S = 3
 """The scanner's sessions may stand behind an ALTER that itself waits for our lock: nobody would get on."""
 STATEMENT_TIMEOUT_S = 6 * 3600
+_AGAIN = "Is PostgreSQL running there? Nothing was landed; run again."
 _OPEN = "could not connect|Unable to connect|terminating connection|server closed|SSL connection|not open|no connection"
 
 
@@ -58,11 +61,24 @@ class Address:
         parts = ("host", "port", "database", "user", "password")
         return {part: getattr(self, part) for part in parts}
 
+    @property
+    def login(self) -> dict[str, Any]:
+        """Return psycopg2's parameters."""
+        secret = self.secret
+        return {"dbname": secret.pop("database"), **{k: v for k, v in secret.items() if v}, **self.options(LOCK_WAIT_S)}
+
     def options(self, lock_wait_s: int) -> dict[str, str]:
         """Return libpq's options, of which none is secret."""
-        limits = {"lock_timeout": f"{lock_wait_s}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
+        limits = {
+            "lock_timeout": f"{lock_wait_s}s",
+            "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+            "idle_in_transaction_session_timeout": "0",  # the table's lock is held idly while the scanner reads
+            "default_transaction_read_only": "on",
+            "row_security": "off",  # rows that a policy hides are an error instead of deletes
+        }
         session = " ".join(f"-c {name}={value}" for name, value in {**SESSION, **limits}.items())
         keepalives = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+        keepalives["tcp_user_timeout"] = "60000"
         tls = {"sslmode": self.sslmode, "sslrootcert": self.sslrootcert}
         given = {"application_name": "starberg", "connect_timeout": "15", **keepalives, **tls, "options": session}
         return {name: value for name, value in given.items() if value}
@@ -138,19 +154,25 @@ class Control:
         self.name = name
         self.address = where
         self._connection: psycopg2.extensions.connection | None = None
+        self._watch: threading.Event | None = None
 
     @property
     def connection(self) -> psycopg2.extensions.connection:
-        """Return the open connection, in autocommit."""
+        """Return the open connection, in autocommit; one that was lost is not replaced: with it its lock is gone."""
+        if self._connection is None:
+            self._connection = self._connect()
+            self._connection.autocommit = True
+            self._watch = watch(self.address)
+        if self._connection.closed:
+            raise Unreachable(f"source {self.name}: the connection was lost", hint=_AGAIN)
+        return self._connection
+
+    def _connect(self) -> psycopg2.extensions.connection:
         import psycopg2
 
-        if self._connection is None or self._connection.closed:
-            secret = self.address.secret
-            login: dict[str, Any] = {"dbname": secret.pop("database"), **{k: v for k, v in secret.items() if v}}
-            with self.explained():
-                self._connection = psycopg2.connect(**(login | self.address.options(LOCK_WAIT_S)))
-                self._connection.autocommit = True
-        return self._connection
+        with self.explained():
+            connection: psycopg2.extensions.connection = psycopg2.connect(**self.address.login)
+            return connection
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the answer to a question."""
@@ -165,16 +187,14 @@ class Control:
 
     def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         """Yield a long answer in pieces, over a connection of its own."""
-        other = Control(self.name, self.address)
+        connection = self._connect()
         try:
-            with self.explained():
-                other.connection.autocommit = False
-                with other.connection.cursor(name="starberg") as cursor:
-                    cursor.itersize = 5000
-                    cursor.execute(sql, tuple(parameters))
-                    yield from cursor
+            with self.explained(), connection.cursor(name="starberg") as cursor:
+                cursor.itersize = 5000
+                cursor.execute(sql, tuple(parameters))
+                yield from cursor
         finally:
-            other.close()
+            connection.close()
 
     def identity(self) -> str:
         """Return the system identifier and the database's oid, which a copy or another server does not share."""
@@ -199,12 +219,16 @@ class Control:
         try:
             self.rows(f"LOCK TABLE {quote(stream.table)} IN ACCESS SHARE MODE")
             yield self._facts(stream.table)
-        finally:
-            if self._connection and not self._connection.closed:
-                self._connection.rollback()
+        except BaseException:
+            with suppress(StarbergError):  # the connection may be what failed; with it the lock is gone
+                self.rows("ROLLBACK")  # psycopg2's own rollback() does nothing in autocommit
+            raise
+        self.rows("ROLLBACK")  # if this fails the lock may have been gone for long
 
     def close(self) -> None:
         """End the connection."""
+        if self._watch:
+            self._watch.set()
         if self._connection:
             self._connection.close()
 
@@ -240,6 +264,8 @@ def explain(source: str, text: str, code: str = "") -> StarbergError:
     message = f"source {source}: {text}"
     if code.startswith("28") or re.search("authentication failed|no password supplied|pg_hba.conf", text):
         return CredentialsError(message)
+    if "row-level security policy" in text:
+        return CredentialsError(message, hint="Its rows are hidden from this role: ALTER ROLE … BYPASSRLS;")
     if code == "42501" or "permission denied" in text:
         return CredentialsError(message, hint="Grant the role SELECT on the table (and USAGE on its schema).")
     if code in ("42P01", "3F000", "3D000") or "does not exist" in text:
@@ -249,7 +275,7 @@ def explain(source: str, text: str, code: str = "") -> StarbergError:
     if code in ("57014", "40001", "40P01") or re.search("statement timeout|conflict with", text):
         return TransientError(message, hint="Run again.")
     if code[:2] in ("08", "57", "53") or not code or re.search(_OPEN, text):
-        return Unreachable(message, hint="Is PostgreSQL running there? Nothing was landed; run again.")
+        return Unreachable(message, hint=_AGAIN)
     return SourceDataError(message)
 
 

@@ -6,7 +6,8 @@ same way, and only the keys of ranges that differ are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
@@ -14,6 +15,7 @@ from starberg.ingestion.table_columns import TableColumns
 from starberg.utils.sql import quote, quote_name, text
 
 _ASKED_AT_ONCE = 500
+_TABLES = ("ours", "there", "gone", "missed")
 
 
 @dataclass(frozen=True)
@@ -26,45 +28,58 @@ class KeyRanges:
     key: Sequence[str]
     columns: TableColumns
 
-    def differing(self, known: str) -> tuple[list[int], int]:
-        """Return the ranges in which the source's keys are not those of `known` (SQL), and how many keys it has."""
-        here = f"SELECT {self._said_here()} AS said FROM ({known})"
+    @contextmanager
+    def of(self, known: str) -> Iterator[None]:
+        """Compare with the keys of `known` (SQL); meanwhile there are the tables `gone` and `missed`.
+
+        `gone` are key columns of `known` that the source lacks, `missed` those it has besides.
+        """
+        try:
+            self.engine.run(f"CREATE TEMP TABLE ours AS SELECT *, {self._said_here()} AS _said FROM ({known})")
+            self._compare(self._differing())
+            yield
+        finally:
+            self.engine.run("; ".join(f"DROP TABLE IF EXISTS {name}" for name in _TABLES))
+
+    def missed(self) -> int:
+        """Return how many keys were missed."""
+        [(count,)] = self.engine.rows("SELECT count(*) FROM missed")
+        return int(count)
+
+    def _differing(self) -> list[int]:
+        """Return the ranges in which the source's keys are not ours."""
         mine = (
             "SELECT ('0x' || substr(m, 1, 3))::INTEGER AS bucket, count(*) AS n, "
-            "sum(('0x' || substr(m, 4, 13))::BIGINT)::VARCHAR AS h "
-            f"FROM (SELECT md5(said) AS m FROM ({here})) GROUP BY 1"
+            "sum(('0x' || substr(m, 4, 13))::BIGINT)::VARCHAR AS h FROM (SELECT md5(_said) AS m FROM ours) GROUP BY 1"
         )
         theirs = (
             "SELECT ('x' || substr(m, 1, 3))::bit(12)::int AS bucket, count(*) AS n, "
             "sum(('x' || substr(m, 4, 13))::bit(52)::bigint)::text AS h "
             f"FROM (SELECT md5({self._said_there()}) AS m FROM {quote(self.table)}) AS k GROUP BY 1"
         )
-        self.engine.run(f"CREATE OR REPLACE TEMP TABLE theirs AS {self._ask(theirs)}")
         rows = self.engine.rows(
-            f"SELECT coalesce(a.bucket, b.bucket) FROM theirs a FULL JOIN ({mine}) b ON a.bucket = b.bucket "
-            "WHERE (a.n, a.h) IS DISTINCT FROM (b.n, b.h) ORDER BY 1"
+            f"SELECT coalesce(a.bucket, b.bucket) FROM ({self._ask(theirs)}) a FULL JOIN ({mine}) b "
+            "ON a.bucket = b.bucket WHERE (a.n, a.h) IS DISTINCT FROM (b.n, b.h)"
         )
-        [(total,)] = self.engine.rows("SELECT coalesce(sum(n), 0)::BIGINT FROM theirs")
-        return [int(bucket) for (bucket,) in rows], int(total)
+        return [int(bucket) for (bucket,) in rows]
 
-    def compare(self, buckets: Sequence[int], known: str) -> None:
-        """Fill the tables `gone` (key columns of `known` that the source lacks) and `missed` (those it has besides)."""
+    def _compare(self, buckets: Sequence[int]) -> None:
+        """Fill `gone` and `missed` from the keys of some ranges."""
         keys = ", ".join(self.columns.of(name).query(careful=False) for name in self.key)
-        among = ", ".join(map(str, buckets))
+        among = ", ".join(map(str, buckets or [-1]))
         there = (
             f"SELECT {keys} FROM {quote(self.table)} "
             f"WHERE ('x' || substr(md5({self._said_there()}), 1, 3))::bit(12)::int IN ({among})"
         )
         values = ", ".join(f"{self.columns.of(name).value(careful=False)} AS {quote_name(name)}" for name in self.key)
-        said = self._said_here()
-        inside = f"('0x' || substr(md5({said}), 1, 3))::INTEGER IN ({among})"
+        there += "" if buckets else " LIMIT 0"
         self.engine.run(
-            f"CREATE OR REPLACE TEMP TABLE there AS SELECT *, {said} AS _said FROM (SELECT {values} FROM "
-            f"({self._ask(there)}))"
+            f"CREATE TEMP TABLE there AS SELECT *, {self._said_here()} AS _said FROM (SELECT {values} "
+            f"FROM ({self._ask(there)}))"
         )
-        self.engine.run(f"CREATE OR REPLACE TEMP TABLE here AS SELECT *, {said} AS _said FROM ({known}) WHERE {inside}")
-        for name, left, right in (("gone", "here", "there"), ("missed", "there", "here")):
-            self.engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {left} ANTI JOIN {right} USING (_said)")
+        here = f"(FROM ours WHERE ('0x' || substr(md5(_said), 1, 3))::INTEGER IN ({among}))"
+        for name, left, right in (("gone", here, "there"), ("missed", "there", "ours")):
+            self.engine.run(f"CREATE TEMP TABLE {name} AS FROM {left} ANTI JOIN {right} USING (_said)")
 
     def missed_conditions(self) -> list[str]:
         """Return PostgreSQL's conditions for the rows of `missed`, some hundred keys in each."""

@@ -100,7 +100,7 @@ class LogReader:
 
     def prepare(self, stream: Stream, *, is_new: bool) -> None:
         """Make sure that from now on the slot holds the stream's changes; it is created if there is none."""
-        self._check_published(stream)
+        self.check_published(stream)
         slot = self._slot()
         if slot and slot.status == "lost":
             self._control.rows("SELECT pg_drop_replication_slot(%s)", [self.slot])
@@ -119,9 +119,8 @@ class LogReader:
 
     def settle(self, chains: Mapping[str, RawStream]) -> bool:
         """Advance the slot to what every stream has committed, its files proven to be there; True: there is more."""
-        batch, self._batch = self._batch, None
-        if batch:
-            shutil.rmtree(batch.folder, ignore_errors=True)
+        batch = self._batch
+        self.close()
         if not self._streams or not self._control.is_open:
             return False
         positions = [self._landed(chains[name]) for name in self._streams]
@@ -131,6 +130,12 @@ class LogReader:
             if position > slot.confirmed:
                 self._control.rows("SELECT pg_replication_slot_advance(%s, '0/0'::pg_lsn + %s)", [self.slot, position])
         return bool(batch and batch.more)
+
+    def close(self) -> None:
+        """Remove the files of the batch that was read."""
+        batch, self._batch = self._batch, None
+        if batch:
+            shutil.rmtree(batch.folder, ignore_errors=True)
 
     # The slot
 
@@ -160,7 +165,8 @@ class LogReader:
             )
         return _Slot(int(confirmed or 0), int(behind or 0), status)
 
-    def _check_published(self, stream: Stream) -> None:
+    def check_published(self, stream: Stream) -> None:
+        """Raise UsageError if the log does not tell all changes of a stream's table, with what to type."""
         schema, table = stream.table.split(".")
         names = self._spec.publications
         found = self._control.rows(

@@ -1,34 +1,24 @@
-"""Landing of tables: from typed rows to one committed load of changed rows and tombstones.
-
-Nothing is hashed before there is something to compare with: the digests of earlier loads are computed from their parts
-when a later reading of the whole table needs them.
-"""
+"""Landing of tables: from typed rows to one committed load of changed rows and tombstones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from starberg.engines.base import Engine, ParquetFile
-from starberg.engines.typed_rows import raw_rows
 from starberg.ingestion.streams import Stream
 from starberg.ingestion.table_columns import key_columns_of, key_json
+from starberg.ingestion.table_index import TableIndex, rows_of
 from starberg.ingestion.table_source import TableExtract
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.errors import SourceDataError
 from starberg.utils.sql import quote_name, text
 
-_PLACE = "{load: _load_id, row: _row}"
-
-
-@dataclass(frozen=True)
-class _Counts:
-    changed: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    fetched: int = 0
+_TABLES = ("known", "lately", "present", "differing")
+_WORTH_A_CHECKPOINT = 16
+"""So many loads since the last checkpoint are worth a load that only holds one."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +36,32 @@ class TableLanding:
 
         Raises SourceDataError if the key is not unique, Conflict if another extractor was first.
         """
-        fetched = sum(file.rows for file in extract.files)
+        try:
+            return self._land(extract, previous, run_id, identity)
+        finally:
+            self.engine.run("; ".join(f"DROP TABLE IF EXISTS {name}" for name in _TABLES))
+            for file in extract.files:
+                file.path.unlink(missing_ok=True)
+
+    def _land(self, extract: TableExtract, previous: Manifest | None, run_id: str, identity: str) -> Manifest | None:
         if not extract.is_unique and extract.kind != "log":
             self._check_unique(extract)
-        notes = list(extract.notes)
-        if extract.kind == "log" or previous is None or (extract.kind == "rows" and not extract.compared):
-            files, counts = extract.files, self._count(extract.files)
-        elif extract.kind == "whole":
-            files = self._compared(extract, self._all_loads(previous), notes)
-            counts = self._count(files, fetched)
-        else:
-            files = self._compared(extract, extract.compared, notes)
-            counts = self._count(files, fetched)
-        looked = self.stream.every != "run"
-        if previous and not files and not extract.moved and not looked:
+        seq, notes = previous.seq + 1 if previous else 1, list(extract.notes)
+        index = TableIndex(self.engine, self.chain, self.stream, self.scratch, extract.raw_types)
+        files = extract.files
+        if previous and extract.kind == "whole":
+            index.fill(previous)
+            files = self._differing(extract, index, seq, notes)
+        elif extract.compared and files:
+            index.fill_lately(extract.compared, extract.compared_where)
+            files = self._differing(extract, index, seq, notes)
+        due = bool(previous and (extract.indexed or extract.kind == "whole") and index.is_due(previous, seq))
+        alone = bool(previous and due and seq - previous.index_seq > _WORTH_A_CHECKPOINT)
+        if previous and not (files or extract.moved or alone or self.stream.every != "run"):
             return None
-        seq = previous.seq + 1 if previous else 1
+        checkpoint = index.write(seq, run_id, files) if due else None
+        fetched, (changed, deleted) = sum(file.rows for file in extract.files), self._count(files)
+        landed = changed + (deleted if extract.kind == "rows" else 0)
         manifest = Manifest(
             warehouse=self.chain.warehouse,
             source=self.chain.source,
@@ -80,10 +80,12 @@ class TableLanding:
                 self.chain.put_part(seq, f"part-{run_id}-{number}", file.path, file.rows)
                 for number, file in enumerate(files)
             ],
+            index=checkpoint,
+            index_seq=seq if checkpoint else previous.index_seq if previous else 0,
             fetched=fetched,
-            changed=counts.changed,
-            unchanged=counts.unchanged,
-            deleted=counts.deleted,
+            changed=changed,
+            unchanged=fetched - landed if previous and extract.kind != "log" else 0,
+            deleted=deleted,
             duplicates=0,
             unreadable=0,
             requests=extract.requests,
@@ -97,7 +99,7 @@ class TableLanding:
     def _check_unique(self, extract: TableExtract) -> None:
         key = key_json(self.stream.key, extract.raw_types)
         found = self.engine.rows(
-            f"SELECT {key}, count(*) FROM ({_rows_of(extract.files, extract)}) WHERE _op = 'U' "
+            f"SELECT {key}, count(*) FROM ({rows_of(extract.files, extract.raw_types)}) WHERE _op = 'U' "
             "GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
         )
         if found:
@@ -107,73 +109,42 @@ class TableLanding:
                 hint=f"Name columns that identify a row as `key` of stream {self.stream.name}.",
             )
 
-    def _all_loads(self, previous: Manifest) -> list[Manifest]:
-        return [*(self.chain.load(seq) for seq in range(1, previous.seq)), previous]
-
-    def _compared(self, extract: TableExtract, loads: Sequence[Manifest], notes: list[str]) -> list[ParquetFile]:
-        """Write the rows that are new or differ from the newest landed ones; of a whole reading also the deletes."""
-        kinds = extract.raw_types
-        known = known_rows(self.chain, loads, self.scratch, kinds)
-        where = extract.compared_where if extract.kind == "rows" else "true"
-        key, digest = key_json(self.stream.key, kinds), self._digest(extract)
+    def _differing(self, extract: TableExtract, index: TableIndex, seq: int, notes: list[str]) -> list[ParquetFile]:
+        """Write the rows that are new or differ from those landed; of a whole reading also the deletes."""
+        whole = extract.kind == "whole"
+        rows = rows_of(extract.files, extract.raw_types)
         self.engine.run(
-            f"CREATE OR REPLACE TEMP TABLE known AS SELECT _key, digest FROM (SELECT {key} AS _key, "
-            f"arg_max({digest}, {_PLACE}) AS digest, arg_max(_op, {_PLACE}) AS op FROM ({known}) "
-            f"WHERE ({where}) OR _op = 'D' GROUP BY 1) WHERE op = 'U'"
+            f"CREATE OR REPLACE TEMP TABLE present AS SELECT _row, _op, {index.digested} FROM ({rows})",
         )
-        rows = f"SELECT *, {key} AS _key, {digest} AS _digest FROM ({_rows_of(extract.files, extract)})"
-        listed = ", ".join(quote_name(name) for name in kinds)
-        same = "FROM known k WHERE k._key = r._key AND k.digest = r._digest"
-        select = (
-            f"SELECT _load_id, _op, _observed, _unread, {listed} FROM ({rows}) r WHERE _op = 'D' OR NOT EXISTS ({same})"
+        self.engine.run(
+            "CREATE OR REPLACE TEMP TABLE differing AS SELECT _row FROM present p WHERE _op = 'D' OR NOT EXISTS "
+            f"(FROM {'known' if whole else 'lately'} k WHERE k._key = p._key AND k._digest = p._digest)"
         )
-        if extract.kind == "whole":
-            self.engine.run(f"CREATE OR REPLACE TEMP TABLE present AS SELECT _key FROM ({rows})")
-            select += self._deletes(extract, loads[-1].seq + 1, notes)
-        try:
-            return self.engine.write(select, {}, ordered=True)
-        finally:
-            self.engine.run("DROP TABLE IF EXISTS known; DROP TABLE IF EXISTS present")
+        listed = ", ".join(quote_name(name) for name in extract.raw_types)
+        select = f"SELECT _load_id, _op, _observed, _unread, {listed} FROM ({rows}) SEMI JOIN differing USING (_row)"
+        if whole:
+            select += f" UNION ALL {self._gone(extract, seq, notes)}"
+        return self.engine.write(select, {}, ordered=True)
 
-    def _deletes(self, extract: TableExtract, seq: int, notes: list[str]) -> str:
+    def _gone(self, extract: TableExtract, seq: int, notes: list[str]) -> str:
+        """Return SQL for a delete of each known key that is not present, of none if any key cannot be read."""
         nulls = " OR ".join(f"json_extract_string(_key, '$[{n}]') IS NULL" for n in range(len(self.stream.key)))
         [(unreadable,)] = self.engine.rows(f"SELECT count(*) FROM present WHERE {nulls}")
         if unreadable:
             notes.append(f"{unreadable} rows have no key: no deletes were derived")
-            return ""
         stamp = extract.observed_at.replace(tzinfo=None).isoformat(sep=" ")
         keys = key_columns_of(self.stream.key, extract.raw_types)
         return (
-            f" UNION ALL SELECT {seq}::BIGINT, 'D', TIMESTAMP {text(stamp)}, NULL, {keys} "
-            "FROM known WHERE _key NOT IN (SELECT _key FROM present)"
+            f"SELECT {seq}::BIGINT, 'D', TIMESTAMP {text(stamp)}, NULL, {keys} FROM known "
+            f"WHERE {'false' if unreadable else 'true'} AND NOT EXISTS (FROM present p WHERE p._key = known._key)"
         )
 
-    def _digest(self, extract: TableExtract) -> str:
-        """Return SQL for the content hash: of the values there are, each with its name and length."""
-        content = sorted({*extract.raw_types, "_unread"} - {*self.stream.key, *self.stream.volatile})
-        parts = (
-            f"CASE WHEN {quote_name(name)} IS NOT NULL THEN "
-            f"{text(f'{name}=')} || length({quote_name(name)}::VARCHAR) || ':' || {quote_name(name)}::VARCHAR END"
-            for name in content
-        )
-        return f"md5(concat('', {', '.join(parts)}))"
-
-    def _count(self, files: Sequence[ParquetFile], fetched: int | None = None) -> _Counts:
+    def _count(self, files: Sequence[ParquetFile]) -> tuple[int, int]:
+        """Return how many rows of files are changes, and how many deletes."""
         if not files:
-            return _Counts(unchanged=fetched or 0, fetched=fetched or 0)
+            return 0, 0
         listed = ", ".join(text(str(file.path)) for file in files)
         [(changed, deleted)] = self.engine.rows(
             f"SELECT count(*) FILTER (_op = 'U'), count(*) FILTER (_op = 'D') FROM read_parquet([{listed}])"
         )
-        total = changed + deleted if fetched is None else fetched
-        return _Counts(changed, deleted, max(total - changed, 0) if fetched is not None else 0, total)
-
-
-def known_rows(chain: RawStream, loads: Sequence[Manifest], scratch: Path, raw_types: Mapping[str, str]) -> str:
-    """Return SQL for all rows of some loads (`raw_rows`), their files fetched and proven."""
-    parts = [(part, number) for load in loads for number, part in enumerate(load.parts)]
-    return raw_rows([(str(chain.fetch(part, scratch)), number) for part, number in parts], raw_types)
-
-
-def _rows_of(files: Sequence[ParquetFile], extract: TableExtract) -> str:
-    return raw_rows([(str(file.path), number) for number, file in enumerate(files)], extract.raw_types)
+        return changed, deleted

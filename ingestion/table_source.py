@@ -33,6 +33,8 @@ class TableExtract:
     """The source guarantees that a key has one row."""
     compared: Sequence[Manifest] = ()
     compared_where: str = "true"
+    indexed: bool = False
+    """The engine's table `known` is the chain's index (`TableIndex.fill`)."""
     moved: bool = False
     """The cursor alone is worth a load."""
     notes: tuple[str, ...] = ()
@@ -59,7 +61,8 @@ class TableSource(ABC):
     ) -> Iterator[TableExtract]:
         """Read what changed since the chain's last load; the caller commits each extract before asking for the next.
 
-        `engine` is this stream's alone. Raises Unreachable, CredentialsError, TransientError, SourceDataError.
+        `engine` is shared by the streams of a source, one after the other: what a reading leaves in it is replaced or
+        dropped. Raises Unreachable, CredentialsError, TransientError, SourceDataError.
         """
 
     @abstractmethod

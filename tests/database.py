@@ -11,12 +11,13 @@ with running(folder) as server:
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ from starberg.storage.local_store import LocalStore
 from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.sql import names
+
+CAPTURES: dict[str, dict[str, Any]] = {
+    "full": {"capture": "full"},
+    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
+    "keys": {"capture": "keys", "cursor": "at"},
+    "log": {"capture": "log"},
+}
+"""Every capture mode of a table with a column `at`."""
+READER = "reader"
+"""The role of sources: it may see tables, when others' transactions began, and the log."""
 
 
 class Server(EmbeddedPostgres):
@@ -63,15 +74,17 @@ class Server(EmbeddedPostgres):
             return
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         for pid in [self.pid, *map(int, children)]:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a session that just ended
+                os.kill(pid, number)
 
 
 @dataclass
 class Database:
-    """One database of the server; `role` is who the source logs in as."""
+    """One database of the server; `reader_url` is of the role with which sources read it: it may only SELECT."""
 
     server: Server
     url: str
+    reader_url: str = ""
 
     def connect(self) -> Any:
         """Open a session of its own, with transactions."""
@@ -110,7 +123,13 @@ class DatabaseServer:
         """Create a database."""
         name = f"db{secrets.token_hex(4)}"
         self.server.create(name)
-        return Database(self.server, self.server.url(name))
+        url, login = self.server.url(name), f"{READER}:{self.server.password}@"
+        found = Database(self.server, url, re.sub("//[^@]*@", f"//{login}", url))
+        found.run(
+            f"alter default privileges grant usage on schemas to {READER}",
+            f"alter default privileges grant select on tables to {READER}",
+        )
+        return found
 
     def drop(self, database: Database) -> None:
         """Drop a database with its slots, which would keep the log of all."""
@@ -131,6 +150,10 @@ def running() -> Iterator[DatabaseServer]:
     settings = {**durable, "max_prepared_transactions": "5", "max_replication_slots": "50"}
     try:
         with Server(folder, settings) as server:
+            Database(server, server.url()).run(
+                f"create role {READER} login replication password '{server.password}'",
+                f"grant pg_read_all_stats to {READER}",
+            )
             yield DatabaseServer(server)
     finally:
         shutil.rmtree(folder)
@@ -164,7 +187,7 @@ class Feed:
     def ingest(self, *, full: bool = False) -> list[Manifest]:
         """Run ingestion; return the loads."""
         self.runs += 1
-        secret_of = {"DB_URL": self.url or self.database.url}.get
+        secret_of = {"DB_URL": self.url or self.database.reader_url or self.database.url}.get
         ingestion = Ingestion("shop", {"db": self.spec}, self.store, DuckDBEngine, secret_of, Clock())
         return list(ingestion.run(f"run{self.runs}", full=full))
 

@@ -9,19 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database import Database, Feed
+from database import CAPTURES, Database, Feed
 
-from starberg.ingestion.postgres import _Reader
 from starberg.ingestion.postgres_log import LogReader
+from starberg.ingestion.postgres_reader import Reader
 from starberg.storage.raw_chain import RawStream
 from starberg.utils.errors import CredentialsError, StarbergError, TransientError, Unreachable
 
-CAPTURES: dict[str, dict[str, Any]] = {
-    "full": {"capture": "full"},
-    "high_water_mark": {"capture": "high_water_mark", "cursor": "at"},
-    "keys": {"capture": "keys", "cursor": "at"},
-    "log": {"capture": "log"},
-}
+pytestmark = pytest.mark.proof
 
 
 @pytest.fixture(params=CAPTURES)
@@ -53,7 +48,7 @@ def test_a_server_killed_while_it_is_read(source: Feed, monkeypatch: pytest.Monk
     if not first:
         source.ingest()
         source.database.run("insert into t select n from generate_series(51, 60) n", "delete from t where id = 1")
-    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (_Reader, "_write")
+    step = (LogReader, "_decode") if "log" in str(source.streams) and not first else (Reader, "_write")
     with monkeypatch.context() as patch:
         interrupted(patch, *step, server.kill)
         with pytest.raises(Unreachable):
@@ -95,7 +90,7 @@ def test_sessions_cut_by_the_administrator(source: Feed, monkeypatch: pytest.Mon
         )
 
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", cut)
+        interrupted(patch, Reader, "_write", cut)
         with pytest.raises((Unreachable, TransientError)):
             source.ingest()
     source.ingest()
@@ -125,19 +120,89 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
     monkeypatch.setattr("starberg.ingestion.postgres_connection.SCANNER_LOCK_WAIT_S", 1)
     waiting = threading.Thread(target=lambda: source.database.run("alter table t alter id type bigint"))
     with monkeypatch.context() as patch:
-        interrupted(patch, _Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
+        interrupted(patch, Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
         assert source.ingest()[0].changed == 50
     waiting.join()
     assert source.chain("t").loads()[0].columns["id"] == "BIGINT"
 
 
+def test_a_statement_that_takes_too_long_ends_the_run(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.run("create view slow as select n as id, pg_sleep(0.2) is null as b from generate_series(1, 50) n")
+    source = Feed(tmp_path, database, {"slow": {"table": "public.slow", "key": ["id"]}})
+    with monkeypatch.context() as patch:
+        patch.setattr("starberg.ingestion.postgres_connection.STATEMENT_TIMEOUT_S", 1)
+        with pytest.raises(TransientError, match="statement timeout"):
+            source.ingest()
+    assert database.rows("select count(*) from pg_stat_activity where application_name = 'starberg'") == [(0,)]
+    assert source.chain("slow").loads() == []
+
+
+def test_a_transaction_open_across_two_runs_is_captured_when_it_commits(source: Feed) -> None:
+    """Its rows bear the time at which it began."""
+    late = source.database.connect()
+    late.cursor().execute("insert into t values (1000)")
+    late.cursor().execute("update t set at = now() where id = 7")
+    source.ingest()
+    source.database.run("insert into t values (1001)")
+    source.ingest()
+    late.commit()
+    late.close()
+    source.database.run("insert into t values (1002)")
+    source.ingest()
+    stamps = "id, epoch_us(at)"
+    there = source.database.rows("select id, (extract(epoch from at) * 1000000)::bigint from t")
+    assert sorted(source.now("t", stamps)) == sorted(there)
+
+
+def test_an_update_that_keeps_its_stamp_is_seen_by_whoever_does_not_go_by_stamps(source: Feed) -> None:
+    source.database.run("alter table t add note text", "update t set at = at - interval '1 day'")
+    source.ingest()
+    source.database.run("update t set note = 'unstamped' where id = 7")
+    source.ingest()
+    by_stamp = source.streams["t"]["capture"] in ("high_water_mark", "keys")
+    assert source.now("t", "count(note) over ()")[0] == (0 if by_stamp else 1,)
+    source.ingest(full=True)
+    assert source.now("t", "count(note) over ()")[0] == (1,)
+
+
+def test_a_key_used_again_after_a_delete(source: Feed) -> None:
+    capture = source.streams["t"]["capture"]
+    source.ingest()
+    source.database.run("delete from t where id = 7")
+    source.ingest()
+    source.database.run("insert into t values (7)")
+    source.ingest()
+    deletes = {"high_water_mark": []}.get(capture, ["D"])
+    assert [op for (op,) in source.seen("t", "_op", where="id = 7")] == ["U", *deletes, "U"]
+    source.database.run("delete from t where id = 8", "insert into t values (8)")
+    source.ingest()
+    between = ["D"] if capture == "log" else []
+    assert [op for (op,) in source.seen("t", "_op", where="id = 8")] == ["U", *between, "U"]
+
+
+def test_several_changes_of_a_key_in_one_transaction_keep_their_order(source: Feed) -> None:
+    source.database.run("alter table t add n int")
+    source.ingest()
+    session = source.database.connect()
+    for n in (3, 1, 2):
+        session.cursor().execute(f"update t set n = {n}, at = now() where id = 7")
+    session.commit()
+    session.close()
+    source.ingest()
+    seen = [n for (n,) in source.seen("t", "n", where="id = 7")]
+    assert seen == ([None, 3, 1, 2] if source.streams["t"]["capture"] == "log" else [None, 2])
+    assert source.now("t", "max(n) over ()")[0] == (2,)
+
+
 def test_no_error_tells_the_password(source: Feed) -> None:
     password = source.database.url.split(":")[2].split("@")[0]
-    wrong = source.database.url.replace(password, "wrong-word-of-entry")
+    wrong = source.database.reader_url.replace(password, "wrong-word-of-entry")
     source.url = wrong
     with pytest.raises(CredentialsError) as refused:
         source.ingest()
-    source.url = source.database.url.rsplit("/", 1)[0] + "/nothing"
+    source.url = source.database.reader_url.rsplit("/", 1)[0] + "/nothing"
     with pytest.raises(StarbergError) as missing:
         source.ingest()
     for error in (refused.value, missing.value):

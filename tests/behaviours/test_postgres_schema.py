@@ -10,6 +10,8 @@ from database import Database, Feed
 
 from starberg.utils.errors import SourceDataError
 
+pytestmark = pytest.mark.proof
+
 CAPTURES = ["full", "high_water_mark", "log"]
 
 
