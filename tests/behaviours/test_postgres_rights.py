@@ -47,6 +47,7 @@ def test_typing_what_is_named_until_nothing_is_missing_lets_the_source_be_read(
     assert source.ingest()[0].seq == 1
 
 
+@pytest.mark.proof
 def test_a_source_that_can_be_read_says_so(tmp_path: Path, database: Database) -> None:
     database.run("create table t (id int primary key)")
     source = Feed(tmp_path, database, {"t": {"table": "public.t", "key": ["id"]}})
@@ -55,6 +56,7 @@ def test_a_source_that_can_be_read_says_so(tmp_path: Path, database: Database) -
     assert reads.startswith(f"reader reads 1 tables of {database.url.rsplit('/', 1)[1]} (PostgreSQL 18")
 
 
+@pytest.mark.proof
 def test_a_table_that_is_not_there_is_named(tmp_path: Path, database: Database) -> None:
     source = Feed(tmp_path, database, {"t": {"table": "public.nothing", "key": ["id"]}})
     assert checked(source)[1] == ["there is no table public.nothing"]
