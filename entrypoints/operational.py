@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from starberg.ingestion.postgres_connection import Address, address, explain
-from starberg.ingestion.streams import Connection, SourceSpec
+from starberg.ingestion.postgres_connection import Address, address, explain, url_address
+from starberg.ingestion.streams import SourceSpec
 from starberg.samples.operational import life, seeding
 from starberg.samples.operational.system import Size, System
 from starberg.samples.operational.systems import system_of
@@ -101,9 +101,7 @@ def _by_database(urls: Sequence[str], databases: Sequence[str]) -> dict[str, str
 
 def _address(spec: SourceSpec | None, name: str, url: str, secret_of: Callable[[str], str | None]) -> Address:
     if url:
-        typed: Mapping[str, str] = {_OPTION: url}
-        bare = SourceSpec(name=name, kind="postgres", connection=Connection(url=_OPTION), streams={})
-        return address(bare, typed.get)
+        return url_address(_OPTION, url)
     if spec is None or spec.connection is None:
         raise UsageError(f"the warehouse declares no database {name}", hint=f"Say where it is with {_OPTION}.")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from database import DatabaseServer, Server
+from database import DatabaseServer, running
 
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
@@ -231,11 +231,10 @@ def test_a_balance_never_falls_below_zero(postgres_server: DatabaseServer) -> No
         postgres_server.drop(database)
 
 
-def test_a_late_transaction_commits_after_younger_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_late_transaction_commits_after_younger_ones() -> None:
     """PostgreSQL itself remembers when each was committed."""
-    settings = {"track_commit_timestamp": "on", "fsync": "off", "synchronous_commit": "on"}
-    with Server(tmp_path_factory.mktemp("late"), settings) as server:
-        apps = Applications(DatabaseServer(server), "retail")
+    with running(track_commit_timestamp="on") as server:
+        apps = Applications(server, "retail")
         apps.seed()
         apps.note("clock_timestamp()", "timestamptz")
         done = apps.mutate(300)
