@@ -155,7 +155,7 @@ class Build:
         """Compute a table that is not staging; `state` is its last build's, if that may be built upon."""
         if table.kind == Kind.DIMENSION:
             if dimensions.header_of(table).is_type2:
-                return self._versions(table, self._changed_keys(table, state) if state else "", mark)
+                return self._versions(table, state, mark)
             return self._dimension(table, mark)
         if table.kind == Kind.MART:
             return self._apply(table, list(getattr(table.header, "grain", [])), table.select), mark
@@ -249,11 +249,15 @@ class Build:
             return f"SELECT {listed} FROM {restated_keys(history.staging)}"
         return history.changed_keys(f"{LOAD} > {loaded.published}")
 
-    def _versions(self, table: Table, changed: str, mark: int) -> tuple[Counts, int]:
+    def _versions(self, table: Table, state: BuildState | None, mark: int) -> tuple[Counts, int]:
         there = table.id in self._tables.pointers
         before = self._engine.columns(f"SELECT * FROM {quote(table.id)}") if there else []
         history = History.of(table, self._warehouse)
-        return HistoryBuild(history, self._engine, self._writer, self._references(table)).apply(before, changed, mark)
+        changed = self._changed_keys(table, state) if state else ""
+        loaded = self._loaded[history.staging.name]
+        build = HistoryBuild(history, self._engine, self._writer, self._references(table))
+        published = loaded.published if changed and not loaded.restated else 0
+        return build.apply(before, changed, mark, published=published)
 
     def _references(self, table: Table) -> list[tuple[str, Lookup]]:
         """Return the relations, computed, whose natural keys may become inferred members of a dimension."""

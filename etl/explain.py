@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
-from starberg.etl.compile import dependents_on, lookups, with_relations
+from starberg.etl.compile import OBSERVED, OP, ROW_NUMBER, dependents_on, lookups, with_relations
 from starberg.etl.history import History, referenced
+from starberg.etl.keyed import Refused, keyed
 from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
@@ -45,7 +46,16 @@ class Compiler:
                 views = {table.id: table.select}
         *before, (_, select) = views.items()
         self._engine.run(f"CREATE TABLE {quote(table.id)} AS SELECT *, '' AS _run_id FROM ({select}) LIMIT 0")
-        return "\n\n".join([*(f"CREATE TEMP VIEW {name} AS\n{sql};" for name, sql in before), f"{select};"])
+        said = [f"-- {self._said(table)}"] if table.kind in (Kind.BRIDGE, Kind.FACT) else []
+        return "\n\n".join([*said, *(f"CREATE TEMP VIEW {name} AS\n{sql};" for name, sql in before), f"{select};"])
+
+    def _said(self, table: Table) -> str:
+        """Say whether changes are computed by key, and if not, why."""
+        try:
+            unit = ", ".join(keyed(table, self._warehouse).unit)
+        except Refused as refused:
+            return f"Computed in full at every change: {refused}."
+        return f"Where few rows may have changed, those with their {unit} are computed and no others."
 
     def _staging(self, table: Table) -> dict[str, str]:
         assert isinstance(table.header, StagingHeader)
@@ -80,11 +90,14 @@ class Compiler:
 
     def _history(self, history: History, references: list[tuple[str, Lookup]]) -> dict[str, str]:
         """The first build's; a later one reads the changes of touched keys alone."""
-        types = {column.name: column.type for column in self._engine.columns(history.observations())}
+        seen = self._engine.columns(history.observations())
+        types = {column.name: column.type for column in seen}
+        columns = [column.name for column in seen if column.name not in (ROW_NUMBER, OP, OBSERVED)]
         views = {
             "referenced": referenced(list(history.key), references, types),
             "observations": history.observations(),
-            "versions": history.versions("observations", unreadable=True),
+            "decided": history.decided("observations", unreadable=True),
+            "versions": history.versions("decided", "observations", columns),
             "members": history.members("versions", "referenced"),
         }
         for name, select in views.items():

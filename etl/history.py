@@ -67,12 +67,26 @@ class History:
         every = [output_name(projection) for projection in parse_body(self.table.select).projections]
         return header.track or [name for name in every if name not in others]
 
-    def observations(self, touched: str = "") -> str:
-        """Return the changes as the dimension sees them, of the keys in the relation `touched` (default: all)."""
+    @property
+    def decisive(self) -> list[str]:
+        """The columns of an observation that decide when versions start and end."""
+        times = filter(None, (self.header.valid_from, self.header.created_at))
+        return list(dict.fromkeys([*self.key, *self.tracked, *times, LOAD, ROW_NUMBER, OP, OBSERVED]))
+
+    def observations(self, touched: str = "", *, after: int = 0, places: str = "") -> str:
+        """Return the changes as the dimension sees them.
+
+        By default all; or those of the keys in the relation `touched`, of loads after one, at some `places` (a relation
+        of loads and row numbers).
+        """
         rows = f"SELECT c.* EXCLUDE ({RUN}) FROM {quote(self.changes)} c"
         if touched:
             on = " AND ".join(f"c.{quote_name(own)} = t.{quote_name(name)}" for name, own in self.key.items())
             rows += f" SEMI JOIN {touched} t ON {on}"
+        if places:
+            rows += f" SEMI JOIN {places} p USING ({LOAD}, {ROW_NUMBER})"
+        if after:
+            rows += f" WHERE c.{LOAD} > {after}"
         select = with_columns(parse_body(self.table.select), [LOAD, ROW_NUMBER, OP, OBSERVED])
         return with_relations({self.staging.name: rows}, select)
 
@@ -81,10 +95,9 @@ class History:
         listed = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in self.key.items())
         return f"SELECT DISTINCT {listed} FROM {quote(self.changes)} WHERE {condition}"
 
-    def versions(self, observations: str, *, unreadable: bool) -> str:
-        """Return the versions that a relation of observations gives, in the dimension's columns and `_place` (from 1).
-
-        Steps carry only what decides, and each version's other columns are fetched at the end: rows are sorted often.
+    def decided(self, observations: str, *, unreadable: bool) -> str:
+        """Return the versions that a relation of observations gives: what is engine's of them and where their last
+        observation stands, in key, `_load_id`, `_row_number`, `_place` (from 1), and most of `ADDED`.
 
         A change takes effect at its declared time, else when it was observed. Of changes at one instant the last to
         arrive stands. A version ends where the next change of a tracked column, or the delete, takes effect.
@@ -121,17 +134,34 @@ class History:
             ),
         }
         first = f"least(coalesce({born}, {FIRST}), {CHANGED_AT})"
-        relations["decided"] = (
-            f"SELECT {LOAD}, {ROW_NUMBER}, {CHANGED_AT}, _place, "
+        return with_relations(
+            relations,
+            f"SELECT {key}, {LOAD}, {ROW_NUMBER}, {CHANGED_AT}, _place, "
             f"CASE WHEN _place = 1 THEN {first} ELSE {CHANGED_AT} END AS effective_from, _next AS effective_to, "
             "_next IS NULL AS is_current, "
             "_next_op IS NOT NULL AND _next_op = 'D' AND _then_op IS NULL AS is_deleted, false AS is_inferred "
-            f"FROM followed WHERE {OP} = 'U'"
+            f"FROM followed WHERE {OP} = 'U'",
         )
-        return with_relations(
-            relations,
-            f"SELECT o.* EXCLUDE ({ROW_NUMBER}, {OP}, {OBSERVED}), v.* EXCLUDE ({LOAD}, {ROW_NUMBER}) "
-            f"FROM decided v JOIN {observations} o ON o.{LOAD} = v.{LOAD} AND o.{ROW_NUMBER} = v.{ROW_NUMBER}",
+
+    def versions(self, decided: str, values: str, columns: Sequence[str]) -> str:
+        """Return decided versions in the dimension's own columns, as they stand in the relation `values`, and added."""
+        return (
+            f"SELECT {names(list(columns), of='o')}, v.* EXCLUDE ({names(list(self.key))}, {LOAD}, {ROW_NUMBER}) "
+            f"FROM {decided} v JOIN {values} o USING ({LOAD}, {ROW_NUMBER})"
+        )
+
+    def kept_values(self, observations: str, decided: str, old: str, columns: Sequence[str], until: int) -> str:
+        """Return the values of versions whose last observation is of a load until one, as the dimension has them.
+
+        A version of the same member and load has the values of the same observation, if its load has only one of it.
+        """
+        key = names(list(self.key))
+        one = f"SELECT {key}, {LOAD} FROM {observations} WHERE {OP} = 'U' GROUP BY ALL HAVING count(*) = 1"
+        wanted = f"SELECT DISTINCT {key}, {LOAD}, {ROW_NUMBER} FROM {decided} WHERE {LOAD} <= {until}"
+        known = f"SELECT DISTINCT ON ({key}, {LOAD}) * FROM {old}"
+        return (
+            f"SELECT {names(list(columns), of='k')}, w.{ROW_NUMBER} FROM ({known}) k "
+            f"JOIN ({wanted}) w USING ({key}, {LOAD}) SEMI JOIN ({one}) USING ({key}, {LOAD})"
         )
 
     def _accepted(self, observations: str, *, unreadable: bool) -> dict[str, str]:
@@ -139,9 +169,7 @@ class History:
         key, valid_from = names(list(self.key)), self.header.valid_from
         dated = f"CAST({quote_name(valid_from)} AS TIMESTAMP)" if valid_from else "NULL::TIMESTAMP"
         order = f"PARTITION BY {key} ORDER BY {LOAD}, {ROW_NUMBER}"
-        decisive = dict.fromkeys([*self.key, *self.tracked, *filter(None, (valid_from, self.header.created_at))])
-        listed = f"{names(list(decisive))}, {LOAD}, {ROW_NUMBER}, {OP}, {OBSERVED}"
-        arrived = f"SELECT {listed}, row_number() OVER ({order}) AS _seq FROM {observations}"
+        arrived = f"SELECT {names(self.decisive)}, row_number() OVER ({order}) AS _seq FROM {observations}"
         accepted = (
             f"SELECT * REPLACE (CASE {OP} WHEN 'X' THEN 'D' ELSE {OP} END AS {OP}), "
             f"CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM arrived WHERE {OP} <> 'P'"

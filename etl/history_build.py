@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Writer, target
-from starberg.etl.compile import OP
+from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER
 from starberg.etl.history import ADDED, CHANGED_AT, History, referenced
 from starberg.etl.model import UNKNOWN_KEY, Lookup
 from starberg.etl.row_delta import Counts
@@ -16,7 +16,7 @@ from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
 
 _TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
-_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "old")
+_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "old", "decided", "contents", "lacking")
 
 
 class HistoryBuild:
@@ -31,11 +31,11 @@ class HistoryBuild:
         self._references = references
         self._table = history.table
 
-    def apply(self, before: Sequence[SqlColumn], changed: str, mark: int) -> tuple[Counts, int]:
+    def apply(self, before: Sequence[SqlColumn], changed: str, mark: int, *, published: int = 0) -> tuple[Counts, int]:
         """Bring the dimension to its versions; return what changed and the highest number ever given.
 
         `before` are the published dimension's columns (none: it is new); `changed` selects the keys with new changes
-        (empty: every key is computed).
+        (empty: every key is computed). `published` says that all changes until that load are in it.
         """
         seen = self._engine.columns(self._history.observations())
         self._check_times(seen)
@@ -51,13 +51,20 @@ class HistoryBuild:
                 self._writer.touched(self._table, key, looked_at)
                 return Counts(), mark
             wanted = self._writer.read(wanted, "old")
-        self._writer.temp("observations", self._history.observations("touched" if changed else ""))
+        observations = self._history.observations("touched" if changed else "")
+        narrow = f"SELECT {names(self._history.decisive)} FROM ({observations})" if published else observations
+        self._writer.temp("observations", narrow)
         [(unreadable,)] = self._engine.rows(f"SELECT count(*) FROM observations WHERE {OP} = 'P'")
-        self._writer.temp("versions", self._history.versions("observations", unreadable=bool(unreadable)))
+        self._writer.temp("decided", self._history.decided("observations", unreadable=bool(unreadable)))
+        columns = [column.name for column in seen if column.name not in (ROW_NUMBER, OP, OBSERVED)]
+        alike = {column.name for column in before if types.get(column.name) == column.type}
+        values = "observations"
+        if published:
+            values = self._values(columns, published, kept=alike >= set(columns))
+        self._writer.temp("versions", self._history.versions("decided", values, columns))
         looked_up = f"(FROM referenced SEMI JOIN touched USING ({names(key)}))" if changed else "referenced"
         self._writer.temp("members", self._history.members("versions", looked_up))
         known = self._known(before, wanted.old)
-        alike = {column.name for column in before if types.get(column.name) == column.type}
         rows = numbered_versions(
             "members",
             known,
@@ -79,6 +86,24 @@ class HistoryBuild:
         for name in _TEMPORARY:
             self._engine.run(f"DROP TABLE IF EXISTS {name}")
         return counts, max(mark, highest)
+
+    def _values(self, columns: Sequence[str], published: int, *, kept: bool) -> str:
+        """Collect the values of the decided versions without reading the long table of changes in full width.
+
+        Those of new loads stand in its last files; most others are in the dimension already.
+        """
+        history, listed = self._history, f"{names([*columns, ROW_NUMBER])}"
+        selects = [f"SELECT {listed} FROM ({history.observations(after=published)})"]
+        if kept:
+            selects.append(history.kept_values("observations", "decided", "old", columns, published))
+        self._writer.temp("contents", " UNION ALL ".join(selects))
+        self._writer.temp(
+            "lacking", f"SELECT {LOAD}, {ROW_NUMBER} FROM decided ANTI JOIN contents USING ({LOAD}, {ROW_NUMBER})"
+        )
+        [(lacking,)] = self._engine.rows("SELECT count(*) FROM lacking")
+        if lacking:
+            self._engine.run(f"INSERT INTO contents SELECT {listed} FROM ({history.observations(places='lacking')})")
+        return "contents"
 
     def _known(self, before: Sequence[SqlColumn], old: str) -> str:
         """Return a relation of the old versions, of the touched keys (`old`) or all; none for a new dimension.

@@ -20,6 +20,10 @@ from starberg.utils.sql import names, quote_name, text
 REWRITE_SHARE = 0.3
 """A data file with a larger share of deleted rows is rewritten: reading past deletes would cost more than it saves."""
 
+FOLD_SMALL_FILES = 50
+SMALL_FILE_BYTES = 16 * 1024 * 1024
+"""So many files below that size become one when rows are added: a reader opens each of them."""
+
 RUN_COLUMN = "_run_id"
 BOOKKEEPING = ("_load_id", RUN_COLUMN)
 """Columns that tell where a row came from; a difference in them alone is no change."""
@@ -108,7 +112,8 @@ class RowDelta:
     def append(self, target: Target, rows: str) -> Counts:
         """Add the rows of a temporary table, none of whose keys the target has, without looking at those it has.
 
-        The engine goes on reading the target as it was. One with too many files is left to `apply`, which folds them.
+        The engine goes on reading the target as it was. One of `fold_files` is left to `apply`, which folds them; of
+        others the small files are folded once they are many.
         """
         before = self._tables.load(target.name)
         if before is None or before.facts()["files"] >= target.fold_files > 0:
@@ -117,9 +122,23 @@ class RowDelta:
         staged = self._tables.staged(target.name, columns, target.partition)
         if staged.restarted:
             return self.apply(target, rows)
-        added = self._write(staged, f"SELECT * EXCLUDE (_row) FROM {_as_stored(staged, rows)}")
-        self._tables.commit(staged, Change(added=added))
-        return Counts(inserted=sum(file.rows for file in added))
+        removed = self._small_files(before) if before.facts()["files"] >= FOLD_SMALL_FILES else {}
+        entering = f"SELECT * EXCLUDE (_row) FROM {_as_stored(staged, rows)}"
+        added = self._write(staged, entering, self._rows_of(before, staged, list(removed)) if removed else "")
+        self._tables.commit(staged, Change(added=added, removed=removed))
+        [(count,)] = self._engine.rows(f"SELECT count(*) FROM {rows}")
+        return Counts(inserted=count)
+
+    def _small_files(self, table: IcebergTable) -> Mapping[str, int]:
+        """Return the small data files, if they are many, with how many rows of each are deleted by position."""
+        files = self._tables.data_files(table)
+        small = {path: file for path, file in files.items() if file.size_bytes < SMALL_FILE_BYTES}
+        if len(small) < FOLD_SMALL_FILES:
+            return {}
+        inside = ", ".join(text(path) for path in small)
+        scan = self._engine.scan(table.location or "")
+        live = dict(self._engine.rows(f"SELECT filename, count(*) FROM {scan} WHERE filename IN ({inside}) GROUP BY 1"))
+        return {path: file.rows - live.get(path, 0) for path, file in small.items()}
 
     def _find(self, old: str, rows: str, staged: IcebergTable, key: Sequence[str]) -> None:
         """Fill the temporary table `delta`: file and position of rows that leave, row number of rows that enter.
@@ -201,12 +220,14 @@ class RowDelta:
 
     def _staying(self, before: IcebergTable, staged: IcebergTable, paths: Sequence[str]) -> str:
         """Return the rows of rewritten files that do not leave."""
+        gone = "FROM delta WHERE _file = s.filename AND _pos = s.file_row_number"
+        return f"{self._rows_of(before, staged, paths)} AND NOT EXISTS ({gone})"
+
+    def _rows_of(self, before: IcebergTable, staged: IcebergTable, paths: Sequence[str]) -> str:
+        """Return the live rows of some data files, as `s`."""
         inside = ", ".join(text(path) for path in paths)
         scan = self._engine.scan(before.location or "")
-        return (
-            f"SELECT {_listed(before, staged)} FROM {scan} s WHERE filename IN ({inside}) AND "
-            "NOT EXISTS (FROM delta WHERE _file = s.filename AND _pos = s.file_row_number)"
-        )
+        return f"SELECT {_listed(before, staged)} FROM {scan} s WHERE filename IN ({inside})"
 
     def _write(self, table: IcebergTable, select: str, staying: str = "") -> list[WrittenFile]:
         """Write rows as this run's, with those that stay as they are."""

@@ -21,7 +21,7 @@ from starberg.engines.base import Engine
 from starberg.ingestion.log_rows import LogRows
 from starberg.ingestion.log_spool import ChangeFile, Snapshot, close_all
 from starberg.ingestion.pgoutput import Begin, Change, Commit, Decoder, Truncate
-from starberg.ingestion.postgres_connection import Control
+from starberg.ingestion.postgres_connection import Control, Locked
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.ingestion.table_columns import table_columns, unproven_key
 from starberg.ingestion.table_source import TableExtract
@@ -106,7 +106,10 @@ class LogReader:
             self._control.rows("SELECT pg_drop_replication_slot(%s)", [self.slot])
             slot = None
         if slot is None:
-            self._control.rows("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot])
+            try:  # PostgreSQL waits for the transactions that are open
+                self._control.rows("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot])
+            except Locked as error:
+                raise self._held_up() from error
         elif is_new:
             self._wait_for_open_transactions()
 
@@ -209,11 +212,14 @@ class LogReader:
         deadline = time.monotonic() + _OPEN_WAIT_S
         while self._control.rows("SELECT 1 WHERE pg_snapshot_xmin(pg_current_snapshot())::text::bigint < %s", [until]):
             if time.monotonic() > deadline:
-                raise TransientError(
-                    f"source {self._spec.name}: a transaction has been open for more than {_OPEN_WAIT_S} s",
-                    hint="The stream's first load waits for those to end; run again.",
-                )
+                raise self._held_up()
             time.sleep(0.1)
+
+    def _held_up(self) -> TransientError:
+        return TransientError(
+            f"source {self._spec.name}: a transaction stays open, and a stream's first load waits for those before it",
+            hint="See pg_stat_activity; run again.",
+        )
 
     # Reading it
 

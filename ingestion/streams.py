@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+_SETTING = re.compile(r"\w*")
 
 
 class Declared(BaseModel):
@@ -95,7 +100,7 @@ class Stream(Declared):
 
     name: Name = ""
     key: list[str]
-    table: Annotated[str, Field(pattern=r"^([^.]+\.[^.]+)?$")] = ""
+    table: str = ""
     """The source table, `schema.name` (kind postgres)."""
     path: str = ""
     records: str = ""
@@ -169,7 +174,11 @@ class Connection(Declared):
     @model_validator(mode="after")
     def _says_where(self) -> Self:
         if not self.url and not (self.host and self.database and self.user):
-            raise ValueError("needs url (the name of a setting), or host, database and user")
+            hint = "Write url: NAME_OF_A_SETTING, or host, database, user and password: NAME_OF_A_SETTING."
+            raise ValueError("does not say where the database is", hint, "url")
+        for field in ("url", "password"):
+            if not _SETTING.fullmatch(getattr(self, field)):
+                raise ValueError("is no name of a setting, which holds what is secret", "Write SHOP_URL, say.", field)
         return self
 
 
@@ -200,30 +209,49 @@ class SourceSpec(Declared):
     """Publications that hold the tables of streams with `capture: log`."""
     streams: dict[Name, Stream]
 
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone: write one of IANA's, such as Europe/Berlin") from None
+        return name
+
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
         if self.kind == "postgres" and self.connection is None:
-            raise ValueError("kind postgres needs connection")
+            raise ValueError("kind postgres needs it", "Write connection: {url: NAME_OF_A_SETTING}.", "connection")
         for name, stream in self.streams.items():
             if problem := _of_table(stream) if self.kind == "postgres" else _of_no_table(stream):
-                raise ValueError(f"stream {name} {problem}")
+                field, said, hint = problem
+                raise ValueError(f"stream {name} {said}", hint, "streams", name, field)
         return self
 
 
-def _of_table(stream: Stream) -> str:
-    if not stream.table:
-        return "needs table: schema.name"
+Problem = tuple[str, str, str]
+"""A field, what is wrong with it, what to type."""
+
+
+def _of_table(stream: Stream) -> Problem | None:
+    if stream.table.count(".") != 1 or not all(stream.table.split(".")):
+        name = stream.table.strip(".") or "name"
+        return "table", f"has table {stream.table!r}" if stream.table else "needs table", f"Write schema.{name}."
     if stream.capture == "incremental":
-        return "has capture incremental, which is for APIs: write high_water_mark"
+        return "capture", "has capture incremental, which is for APIs", "Write capture: high_water_mark."
     if stream.capture == "high_water_mark" and not stream.cursor:
-        return "needs cursor: the column that grows with every change"
+        return "cursor", "needs cursor", "Name the column that grows with every change."
+    if stream.capture not in ("high_water_mark", "keys") and stream.cursor:
+        said = f"has cursor, which capture {stream.capture} does not read"
+        return "cursor", said, "Remove it, or write capture: high_water_mark."
     if stream.capture == "log" and stream.count:
-        return "has count, which is for captures that read the table at every run"
-    return ""
+        return "count", "has count, which is for captures that read the table at every run", "Remove it."
+    return None
 
 
-def _of_no_table(stream: Stream) -> str:
+def _of_no_table(stream: Stream) -> Problem | None:
     if stream.capture in ("high_water_mark", "keys", "log"):
-        return f"has capture {stream.capture}, which is for tables: write incremental or full"
-    field = "a table" if stream.table else "count" if stream.count else ""
-    return f"has {field}, which is for kind postgres" if field else ""
+        said = f"has capture {stream.capture}, which is for tables"
+        return "capture", said, "Write capture: incremental, or full."
+    field = "table" if stream.table else "count" if stream.count else ""
+    return (field, f"has {field}, which is for kind postgres", "Remove it.") if field else None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import atexit
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -207,7 +207,7 @@ class TempLake:
 
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
-            result = self._build(branch, engine, tables, options)
+            result = self.build_on(branch, engine, tables, options)
             checks = self._checks(engine, result.scopes) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
@@ -222,9 +222,14 @@ class TempLake:
         """How many tables builds have left a state of."""
         return len(self._states)
 
-    def failing(self, **touched: str) -> list[str]:
-        """Return the checks that fail on what is published; of some tables, only of the keys a SELECT names."""
-        with self.session() as (_, engine, _):
+    def failing(self, spoil: Callable[[DuckDBEngine, BranchTables], None] | None = None, **touched: str) -> list[str]:
+        """Return the checks that fail on what is published, or after `spoil`, which stays unpublished.
+
+        Of the tables in `touched` only the keys that a SELECT names are looked at.
+        """
+        with self.session() as (_, engine, tables):
+            if spoil:
+                spoil(engine, tables)
             scopes = {}
             for name, keys in touched.items():
                 scopes[f"{self.name}.{name}"] = Touched(f"touched_{name}", f"checked_{name}")
@@ -243,7 +248,7 @@ class TempLake:
     def verify(self) -> list[TableDifference]:
         """Return the tables that a rebuild from raw would make other than they are."""
         with self.session() as (branch, engine, tables):
-            result = self._build(branch, engine, tables, BuildOptions(rebuild="*", verify=True))
+            result = self.build_on(branch, engine, tables, BuildOptions(rebuild="*", verify=True))
         return [found for found in result.differences if found.only_published or found.only_rebuilt]
 
     @contextmanager
@@ -259,7 +264,9 @@ class TempLake:
         finally:
             self.catalog.drop_branch(branch)
 
-    def _build(self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions) -> BuildResult:
+    def build_on(
+        self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions
+    ) -> BuildResult:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 

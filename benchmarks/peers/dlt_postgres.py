@@ -10,6 +10,7 @@ from dlt.sources.sql_database import sql_table
 
 
 def main(url: str, table: str, folder: str) -> None:
+    url = url.replace("postgresql://", "postgresql+psycopg2://")
     rows = sql_table(credentials=url, table=table, backend="connectorx")
     pipeline = dlt.pipeline("bench", destination=dlt.destinations.filesystem(folder), dataset_name="bench")
     pipeline.run(rows, loader_file_format="parquet")

@@ -92,6 +92,7 @@ def test_an_emptied_table_becomes_tombstones(tmp_path: Path, items: Database) ->
     assert source.now("items", "id, name") == [(2, "again")]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
@@ -159,6 +160,7 @@ def test_a_row_that_commits_late_with_an_old_stamp_is_not_lost(tmp_path: Path, i
     assert source.now("items", "name")[1] == ("late",)
 
 
+@pytest.mark.proof
 def test_a_prepared_transaction_is_waited_for(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items, MARKED)
     source.ingest()
@@ -177,6 +179,7 @@ def test_a_prepared_transaction_is_waited_for(tmp_path: Path, items: Database) -
     assert len(source.now("items")) == 5
 
 
+@pytest.mark.proof
 def test_numbers_that_become_visible_out_of_order_are_not_lost(tmp_path: Path, database: Database) -> None:
     database.run("create table t (id serial primary key, name text)")
     source = feed(
@@ -193,6 +196,7 @@ def test_numbers_that_become_visible_out_of_order_are_not_lost(tmp_path: Path, d
     assert source.now("t", "name") == [("late",), ("a",), ("b",), ("c",)]
 
 
+@pytest.mark.proof
 def test_many_rows_with_one_stamp_are_all_landed_once(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items, MARKED)
     source.ingest()

@@ -141,6 +141,8 @@ def test_a_statement_that_takes_too_long_ends_the_run(
 
 def test_a_transaction_open_across_two_runs_is_captured_when_it_commits(source: Feed) -> None:
     """Its rows bear the time at which it began."""
+    if source.streams["t"]["capture"] == "log":
+        source.ingest()  # a first load waits for open transactions
     late = source.database.connect()
     late.cursor().execute("insert into t values (1000)")
     late.cursor().execute("update t set at = now() where id = 7")
@@ -151,20 +153,20 @@ def test_a_transaction_open_across_two_runs_is_captured_when_it_commits(source: 
     late.close()
     source.database.run("insert into t values (1002)")
     source.ingest()
-    stamps = "id, epoch_us(at)"
+    stamps = 'id, epoch_us("at")'
     there = source.database.rows("select id, (extract(epoch from at) * 1000000)::bigint from t")
     assert sorted(source.now("t", stamps)) == sorted(there)
 
 
 def test_an_update_that_keeps_its_stamp_is_seen_by_whoever_does_not_go_by_stamps(source: Feed) -> None:
-    source.database.run("alter table t add note text", "update t set at = at - interval '1 day'")
+    source.database.run("alter table t add note text", "update t set at = at - interval '1 day' where id = 7")
     source.ingest()
     source.database.run("update t set note = 'unstamped' where id = 7")
     source.ingest()
     by_stamp = source.streams["t"]["capture"] in ("high_water_mark", "keys")
-    assert source.now("t", "count(note) over ()")[0] == (0 if by_stamp else 1,)
+    assert dict(source.now("t", "id, note"))[7] == (None if by_stamp else "unstamped")
     source.ingest(full=True)
-    assert source.now("t", "count(note) over ()")[0] == (1,)
+    assert dict(source.now("t", "id, note"))[7] == "unstamped"
 
 
 def test_a_key_used_again_after_a_delete(source: Feed) -> None:
@@ -193,7 +195,7 @@ def test_several_changes_of_a_key_in_one_transaction_keep_their_order(source: Fe
     source.ingest()
     seen = [n for (n,) in source.seen("t", "n", where="id = 7")]
     assert seen == ([None, 3, 1, 2] if source.streams["t"]["capture"] == "log" else [None, 2])
-    assert source.now("t", "max(n) over ()")[0] == (2,)
+    assert dict(source.now("t", "id, n"))[7] == 2
 
 
 def test_no_error_tells_the_password(source: Feed) -> None:

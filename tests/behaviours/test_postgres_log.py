@@ -9,7 +9,7 @@ import pytest
 from database import Database, Feed
 
 from starberg.ingestion import postgres_log
-from starberg.utils.errors import SourceDataError, UsageError
+from starberg.utils.errors import SourceDataError, TransientError, UsageError
 
 ITEMS = {"items": {"table": "public.items", "key": ["id"], "capture": "log"}}
 
@@ -40,6 +40,10 @@ def confirmed(source: Feed) -> int:
     return int(lsn)
 
 
+def confirmed_slots(source: Feed) -> list[Any]:
+    return source.database.rows(f"select 1 from pg_replication_slots where slot_name = '{source.slot}'")
+
+
 def test_every_version_is_landed_in_commit_order_with_its_commit_time(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -57,6 +61,7 @@ def test_every_version_is_landed_in_commit_order_with_its_commit_time(tmp_path: 
     assert source.ingest() == []
 
 
+@pytest.mark.proof
 def test_the_order_is_that_of_commits_not_of_writes(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -70,6 +75,7 @@ def test_the_order_is_that_of_commits_not_of_writes(tmp_path: Path, items: Datab
     assert [row for load in (2, 3) for row in changes(source, load, "id")] == [(11,), (10,)]
 
 
+@pytest.mark.proof
 def test_the_snapshot_and_the_log_meet_without_gap_or_overlap(tmp_path: Path, items: Database) -> None:
     """Transactions open at the snapshot come by the log; those between the slot and the snapshot do not come twice."""
     source = feed(tmp_path, items)
@@ -90,6 +96,7 @@ def test_the_snapshot_and_the_log_meet_without_gap_or_overlap(tmp_path: Path, it
     assert other.ingest() == []
 
 
+@pytest.mark.proof
 def test_an_update_of_the_key_is_a_delete_and_an_insert(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -150,6 +157,7 @@ def test_toasted_values_that_were_not_touched_are_carried(tmp_path: Path, items:
     ]
 
 
+@pytest.mark.proof
 def test_with_replica_identity_full_deletes_and_keys_come_from_the_whole_old_row(
     tmp_path: Path, items: Database
 ) -> None:
@@ -176,6 +184,7 @@ def test_several_tables_and_publications_share_one_slot(tmp_path: Path, items: D
     assert source.ingest() == []
 
 
+@pytest.mark.proof
 def test_a_table_that_joins_later_starts_at_its_own_snapshot(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -215,6 +224,7 @@ def test_the_slot_moves_only_once_every_load_is_committed(
     assert changes(source, 2, "id") + changes(source, 3, "id") == [(3,), (4,)]
 
 
+@pytest.mark.proof
 def test_a_long_log_is_landed_in_batches(tmp_path: Path, items: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -225,6 +235,7 @@ def test_a_long_log_is_landed_in_batches(tmp_path: Path, items: Database, monkey
     assert [row for load in loads for row in changes(source, load.seq, "id")] == [(n,) for n in range(10, 18)]
 
 
+@pytest.mark.proof
 def test_a_missing_slot_is_told_and_a_full_run_heals_it(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -239,6 +250,7 @@ def test_a_missing_slot_is_told_and_a_full_run_heals_it(tmp_path: Path, items: D
     assert source.now("items", "id, name") == [(1, "A"), (5, "e")]
 
 
+@pytest.mark.proof
 def test_a_slot_that_somebody_else_read_is_told(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()
@@ -262,6 +274,26 @@ def test_what_log_capture_needs_is_named(tmp_path: Path, items: Database) -> Non
         feed(tmp_path, items).ingest()
 
 
+@pytest.mark.proof
+def test_a_first_load_waits_for_open_transactions_and_says_so(
+    tmp_path: Path, items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began before the slot may have changes that neither the log nor the snapshot tells."""
+    monkeypatch.setattr("starberg.ingestion.postgres_connection.LOCK_WAIT_S", 1)
+    monkeypatch.setattr(postgres_log, "_OPEN_WAIT_S", 1)
+    held = items.connect()
+    held.cursor().execute("insert into items values (10, 'open')")
+    source = feed(tmp_path, items)
+    for _ in range(2):
+        with pytest.raises(TransientError, match="a transaction stays open"):
+            source.ingest()
+        assert confirmed_slots(source) == []
+    held.commit()
+    held.close()
+    assert source.ingest()[0].changed == 3
+
+
+@pytest.mark.proof
 def test_columns_may_come_and_go_while_the_log_is_written(tmp_path: Path, items: Database) -> None:
     source = feed(tmp_path, items)
     source.ingest()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from database import Database, Feed
+from product import Product
 
 from starberg.ingestion.postgres_check import check_source
 from starberg.utils.errors import CredentialsError, UsageError
@@ -47,6 +48,7 @@ def test_typing_what_is_named_until_nothing_is_missing_lets_the_source_be_read(
     assert source.ingest()[0].seq == 1
 
 
+@pytest.mark.proof
 def test_a_source_that_can_be_read_says_so(tmp_path: Path, database: Database) -> None:
     database.run("create table t (id int primary key)")
     source = Feed(tmp_path, database, {"t": {"table": "public.t", "key": ["id"]}})
@@ -55,6 +57,7 @@ def test_a_source_that_can_be_read_says_so(tmp_path: Path, database: Database) -
     assert reads.startswith(f"reader reads 1 tables of {database.url.rsplit('/', 1)[1]} (PostgreSQL 18")
 
 
+@pytest.mark.proof
 def test_a_table_that_is_not_there_is_named(tmp_path: Path, database: Database) -> None:
     source = Feed(tmp_path, database, {"t": {"table": "public.nothing", "key": ["id"]}})
     assert checked(source)[1] == ["there is no table public.nothing"]
@@ -71,3 +74,19 @@ def test_rows_a_policy_hides_are_no_deletes(tmp_path: Path, database: Database) 
     assert said == "row security may hide rows of public.t from reader, which would count as deleted"
     assert hint == 'ALTER ROLE "reader" BYPASSRLS;'
     assert len(source.now("t")) == 2
+
+
+def test_check_tells_of_each_source_what_to_type(tmp_path: Path, newcomer: Database) -> None:
+    product = Product(tmp_path / "project", {"SHOP_URL": newcomer.reader_url})
+    stream = {"table": "shop.t", "key": ["id"], "capture": "keys", "cursor": "id"}
+    product.declare(
+        "shop", {"name": "db", "kind": "postgres", "connection": {"url": "SHOP_URL"}, "streams": {"t": stream}}
+    )
+    role = newcomer.reader_url.split("/")[2].split(":")[0]
+    answer = product("--json", "check")
+    assert answer.code == 1
+    assert [row["hint"] for row in answer.rows if row["name"] == "shop.db database"] == [
+        f'GRANT USAGE ON SCHEMA "shop" TO "{role}";',
+        f'GRANT SELECT ON "shop"."t" TO "{role}";',
+        f'GRANT pg_read_all_stats TO "{role}";',
+    ]

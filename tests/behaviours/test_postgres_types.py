@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,29 @@ SET_UP = (
 )
 
 
+CALLED = {"mood": "enum", "mood[]": "enum[]", "price": "domain", "dear": "domain", "pair": "composite"}
+PAGE = Path(__file__).parents[2] / "docs" / "postgres.md"
+
+
+def test_the_documented_types_are_those_that_are_tested() -> None:
+    documented = {
+        (row[1], row[2]) for row in re.finditer(r"^\| `([^`]+)` \| `?([^`|]+?)`? \|", types_table(), re.MULTILINE)
+    }
+    tested = set()
+    for kind, _, here, _ in VALUES.values():
+        name = CALLED.get(kind, kind)
+        tested.add((general(name), "its base type" if name == "domain" else general(here)))
+    assert documented == tested
+
+
+def types_table() -> str:
+    return PAGE.read_text().split("## Types")[1].split("##")[0]
+
+
+def general(kind: str) -> str:
+    return re.sub(r"\(\d+\)", "(n)", re.sub(r"\(\d+,\d+\)", "(p,s)", kind)).replace("int[]", "integer[]")
+
+
 def stream(capture: str, **columns: Any) -> dict[str, Any]:
     return {"t": {"table": "public.t", "key": ["id"], "capture": capture, "columns": columns}}
 
@@ -112,6 +136,7 @@ def test_every_type_lands_as_documented(tmp_path: Path, database: Database, capt
     assert all(value is None for value in empty)
 
 
+@pytest.mark.proof
 def test_the_snapshot_and_the_log_give_one_value_the_same_digest(tmp_path: Path, database: Database) -> None:
     """A full run right after the log finds nothing to land."""
     columns = ", ".join(f"{name} {kind}" for name, (kind, *_) in VALUES.items())
@@ -135,6 +160,7 @@ OUT_OF_RANGE = {
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("capture", ["full", "log"])
 @pytest.mark.parametrize("column", list(OUT_OF_RANGE))
 def test_a_value_its_type_cannot_hold_goes_to_quarantine_or_is_null_by_declaration(
@@ -182,6 +208,7 @@ def test_a_numeric_no_decimal_holds_stops_the_run_until_it_is_declared(tmp_path:
     ]
 
 
+@pytest.mark.proof
 def test_declared_types_are_applied_when_raw_is_read(tmp_path: Path, database: Database) -> None:
     database.run(
         "create table t (id int primary key, code text, cust_id int)", "insert into t values (1, '7', 3), (2, 'x', 4)"
@@ -191,6 +218,7 @@ def test_declared_types_are_applied_when_raw_is_read(tmp_path: Path, database: D
     assert source.now("t", "id, code, customer, _bad, _raw") == [(1, 7, 3, None, None), (2, None, 4, "code", "x")]
 
 
+@pytest.mark.proof
 def test_partitioned_tables_views_and_odd_names_are_read(tmp_path: Path, database: Database) -> None:
     database.run(
         'create schema "My schema"',

@@ -56,8 +56,12 @@ class Members:
                 self.known[key] = record
                 self._observe(key, record, observed)
         for key in [key for key in self.known if whole and key not in now]:
-            del self.known[key]
-            self.seen.setdefault(key, []).append(Seen(observed, None, None))
+            self.lose(key, observed)
+
+    def lose(self, key: int, observed: datetime) -> None:
+        """Take it that a member is gone."""
+        del self.known[key]
+        self.seen.setdefault(key, []).append(Seen(observed, None, None))
 
     def _observe(self, key: int, record: Record, observed: datetime) -> None:
         past = self.seen.setdefault(key, [])

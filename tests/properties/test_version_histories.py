@@ -1,6 +1,6 @@
 """Dimensions with history: after every run of a random history, versions and facts are what a plain reading gives.
 
-A failure names the seed; `HISTORY=17 pytest -m proof tests/properties/test_history.py -k plain_reading` plays
+A failure names the seed; `HISTORY=17 pytest -m proof tests/properties/test_version_histories.py -k plain_reading` plays
 that one again.
 """
 
@@ -13,25 +13,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from book import FAR, Book
 from defects import Defect, no_checks, rewritten
 from histories import PROJECT, Differs, keyed_share
 from hypothesis import settings
 from kept_engine import FAST, kept_engines
-from members import Members, moment, valid, with_inferred
+from members import Members, moment, with_inferred
 from memory_source import Said, feed_of, playing
 from servers import FakeClock
 
-from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
 from starberg.etl import keyed_build
-from starberg.etl.control_tables import TABLES
-from starberg.etl.results import Status
 from starberg.utils.settings import Settings
 
 pytestmark = pytest.mark.proof
@@ -48,21 +45,17 @@ COLUMNS = (
 )
 
 
-class Play:
+class Play(Book):
     """One history of members and visits in a lake."""
 
     def __init__(self, seed: int, lake: Lake, clock: FakeClock) -> None:
-        self.random = Random(seed)
-        self.seed = seed
-        self.lake = lake
+        super().__init__(seed, NAME, lake)
         self.clock = clock
         self.feed = feed_of("memory:members")
         self.members = Members()
         self.now: dict[int, dict[str, Any]] = {}
         self.visits: dict[int, dict[str, Any]] = {}
         self.heard_visits: list[dict[str, Any]] = []
-        self.numbers: dict[str, dict[int, tuple[Any, ...]]] = {"dim_member": {}, "dim_dated": {}}
-        self.highest = Counter[str]()
 
     def go(self, runs: int) -> None:
         for number in range(1, runs + 1):
@@ -72,8 +65,7 @@ class Play:
         day = self.random_time().date()
         restate = lambda: self.lake.restate(NAME, day, day + timedelta(days=self.random.choice([0, 3, 40])))  # noqa: E731
         self.check_same("a restatement", restate)
-        if not (result := self.lake.verify(NAME)).equal:
-            self.fail("verify", [t for t in result.tables if t.only_published or t.only_rebuilt])
+        self.check_verify()
 
     def run(self, readings: int) -> None:
         """Change members and visits, read them several times, run once."""
@@ -134,7 +126,7 @@ class Play:
     # What must hold after a run
 
     def check(self, when: str) -> None:
-        versions = {name: self.members.versions(by_time=name == "dim_dated") for name in self.numbers}
+        versions = {name: self.members.versions(by_time=name == "dim_dated") for name in ("dim_member", "dim_dated")}
         referenced = [visit["member"] for visit in self.heard_visits if visit["member"] is not None]
         versions["dim_member"] = with_inferred(versions["dim_member"], referenced)
         with self.published() as engine:
@@ -146,72 +138,17 @@ class Play:
                 found = engine.rows(f"SELECT {columns} FROM {name} WHERE {key} > 0")
                 rows = [replace(v, born=v.born if name == "dim_dated" else None) for v in wanted]
                 self.same(f"{when}, {name}", Counter(astuple(v) for v in rows), Counter(found))
-                keys = f"SELECT {key}, member_id, effective_from, _changed_at, is_current FROM {name}"
-                starts[name] = {row[0]: row[1:] for row in engine.rows(keys)}
-                self.check_numbers(f"{when}, numbers of {name}", name, starts[name])
+                starts[name] = self.check_numbers(when, engine, name, key)
             facts = engine.rows(
                 "SELECT visit_id, member_id, visited_at, member_key, dated_key, newest_key FROM fact_visits"
             )
-        self.check_facts(f"{when}, fact_visits", versions, starts, facts)
-
-    def check_facts(self, what: str, versions: Any, starts: Any, facts: list[tuple[Any, ...]]) -> None:
         visits = Counter((v["id"], v["member"], moment(v["visited"])) for v in self.heard_visits)
-        self.same(what, visits, Counter(fact[:3] for fact in facts))
+        self.same(f"{when}, fact_visits", visits, Counter(fact[:3] for fact in facts))
         for _, member, at, member_key, dated_key, newest_key in facts:
-            far = datetime(9999, 1, 1)
             for name, key, time in (
-                ("dim_member", member_key, at), ("dim_dated", dated_key, at), ("dim_member", newest_key, far)
+                ("dim_member", member_key, at), ("dim_dated", dated_key, at), ("dim_member", newest_key, FAR)
             ):  # fmt: skip
-                wanted = valid(versions[name], member, time)
-                found = starts[name].get(key, ("no such key",))[:2] if key else None
-                if wanted != found:
-                    self.fail(what, (name, member, time, wanted, found))
-
-    def check_numbers(self, what: str, name: str, now: dict[int, tuple[Any, ...]]) -> None:
-        """A version keeps its number; a number is never given to another member, or again."""
-        before = {(m, changed): key for key, (m, _, changed, _) in self.numbers[name].items() if changed}
-        for key, (member, _, changed, _) in now.items():
-            if before.get((member, changed), key) != key or self.numbers[name].get(key, (member,))[0] != member:
-                self.fail(what, (key, member, changed))
-        there = {member for member, *_ in now.values()}
-        for key, (member, _, changed, _) in self.numbers[name].items():
-            if not changed and member in there and key not in now:
-                self.fail(what, f"{member} lost its inferred number {key}")
-        new = now.keys() - self.numbers[name].keys()
-        if any(0 < key <= self.highest[name] for key in new):
-            self.fail(what, f"{new} were given after {self.highest[name]}")
-        self.numbers[name] = now
-        self.highest[name] = max(self.highest[name], *now)
-
-    def check_same(self, what: str, act: Any) -> None:
-        """Something changes no table but the control tables."""
-        before, status = self.tables(), act().status
-        if moved := {name for name, at in self.tables().items() if before.get(name) != at}:
-            self.fail(what, (moved, status))
-        if what.startswith("a run") and status is not Status.SKIPPED:
-            self.fail(what, status)
-
-    def tables(self) -> Mapping[str, str]:
-        tables = self.lake.catalog.state().tables
-        return {name: at for name, at in tables.items() if name.split(".")[1] not in TABLES}
-
-    @contextmanager
-    def published(self) -> Iterator[DuckDBEngine]:
-        engine = self.lake.open_engine()
-        try:
-            engine.attach(self.lake.catalog.state().tables)
-            engine.run(f"SET search_path = '{NAME}'")
-            yield engine
-        finally:
-            engine.close()
-
-    def same(self, what: str, wanted: Counter[Any], found: Counter[Any]) -> None:
-        if wanted != found:
-            lacking, odd = list((wanted - found).elements()), list((found - wanted).elements())
-            self.fail(what, f"{len(lacking)} lack: {lacking[:3]}\n {len(odd)} should not be: {odd[:3]}")
-
-    def fail(self, what: str, found: object) -> None:
-        raise Differs(f"seed {self.seed}, {what}: {found}")
+                self.check_lookup(f"{when}, fact_visits", versions[name], starts[name], member, key, time)
 
 
 @contextmanager

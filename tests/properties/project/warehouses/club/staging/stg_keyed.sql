@@ -1,0 +1,1 @@
+select id as member_id, city, name, updated_at from keyed

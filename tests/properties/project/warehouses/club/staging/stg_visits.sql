@@ -1,0 +1,1 @@
+select id as visit_id, member as member_id, visited_at from visits
