@@ -249,7 +249,7 @@ class Lake:
 
     def check_known(self, warehouse: str | None) -> None:
         """Raise UsageError if there is no such warehouse; its declarations are not read."""
-        if warehouse and warehouse not in self.warehouses:
+        if warehouse is not None and warehouse not in self.warehouses:
             raise UsageError(f"no warehouse {warehouse}", hint=f"There are: {', '.join(sorted(self.warehouses))}.")
 
     def table(self, name: str) -> Table:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from starberg.etl.control_tables import TABLES
 from starberg.etl.model import HEADERS, PREFIXES, Header, Kind, Table
 from starberg.etl.sql_body import Body, SqlProblem, parse_body
 from starberg.etl.sql_rules import problems
@@ -97,6 +98,8 @@ def _check_name(path: Path, kind: Kind) -> None:
         raise DeclarationError(
             str(path), f"{name!r} is no name for a table", hint="Use lower-case letters, digits and _, a letter first."
         )
+    if name in TABLES:
+        raise DeclarationError(str(path), f"{name!r} is a control table, the engine's own", hint="Rename the file.")
     prefixes = PREFIXES[kind]
     if prefixes and not name.startswith(prefixes):
         raise DeclarationError(

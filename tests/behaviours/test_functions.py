@@ -283,6 +283,8 @@ def test_a_function_that_two_warehouses_have_is_refused_with_both(shop: Shop) ->
             "/*\nreturns: table\narguments: {a: NUMBERS}\n*/ select $a as a",
             "argument a: 'NUMBERS' is not a SQL type",
         ),
+        ("functions/fn_x", "/*\nreturns: table\n*/ select * from glob('/*')", "glob() reads past the declared sources"),
+        ("functions/fn_x", "/*\nreturns: scalar\n*/ select getenv('HOME')", "getenv() reads the state of a session"),
         ("functions/fn_x", "/*\nreturns: table\n*/ select now() as a", "now() depends on when it runs"),
         ("functions/fn_x", "/*\nreturns: table\n*/ select fn_best(1) as a", "fn_best() is for queries"),
         ("functions/x", "/*\nreturns: table\n*/ select 1 as a", "a table in functions/ is named fn_… or sp_…"),

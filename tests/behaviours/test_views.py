@@ -142,6 +142,8 @@ def test_a_view_that_two_warehouses_have_is_refused_with_both(shop: Shop) -> Non
         ("views/vw_x", "select current_date as a", "current_date depends on when it runs"),
         ("views/vw_x", "select 1 as a from prices_are_positive", "'prices_are_positive' is a check, not a table"),
         ("views/vw_x", "select 1 as a from vw_x", "tables read one another: vw_x"),
+        ("views/etl_runs", "select 1 as a", "'etl_runs' is a control table, the engine's own"),
+        ("views/vw_x", "select * from read_csv('/etc/passwd')", "read_csv() reads past the declared sources"),
         ("views/fact_sales", "select 1 as a", "there is another table 'fact_sales'"),
         ("marts/mart_x", "select * from vw_sales", "'vw_sales' is a view, not a table"),
         ("checks/x", "select * from vw_sales", "'vw_sales' is a view, not a table"),
