@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from starberg.etl.facts import grain, group
 from starberg.etl.model import BridgeHeader, Kind, Table, Warehouse
-from starberg.etl.sql_body import Body, output_name, parse_body, table_name
+from starberg.etl.sql_body import Body, cte_of, output_name, parse_body, table_name
 from starberg.etl.sql_columns import Columns, aggregates, output_columns
 from starberg.utils.sql import quote, quote_name
 
@@ -68,6 +68,7 @@ class Keyed:
 def keyed(table: Table, warehouse: Warehouse) -> Keyed:
     """Return how a fact or bridge is computed by key; Refused says why it is not."""
     body = parse_body(table.select)
+    body = replace(body, query=_inlined(body.query))
     select = body.query
     driver = _driver(select, table, warehouse)
     passed = _passed(body, driver)
@@ -84,6 +85,25 @@ def keyed(table: Table, warehouse: Warehouse) -> Keyed:
             raise Refused(f"{name} is read elsewhere than in FROM or a join, or twice")
         told.remove(name)
     return Keyed(table, table_name(driver), {name: passed[name.lower()] for name in wanted}, joined)
+
+
+def _inlined(query: exp.Query) -> exp.Query:
+    """Return a query whose WITH stands where it is read, as subqueries."""
+    query = query.copy()
+    while with_ := query.args.get("with_"):
+        cte = with_.expressions[0]
+        if with_.args.get("recursive") or cte.args["alias"].columns:
+            raise Refused("it has WITH RECURSIVE, or WITH that names columns")
+        for table in [table for table in query.find_all(exp.Table) if cte_of(table) is cte]:
+            table.replace(exp.Subquery(this=cte.this.copy(), alias=exp.TableAlias(this=_identifier(table))))
+        cte.pop()
+        if not with_.expressions:
+            with_.pop()
+    return query
+
+
+def _identifier(table: exp.Table) -> exp.Identifier:
+    return exp.to_identifier(table.alias_or_name, quoted=True)
 
 
 def _driver(select: exp.Expr, table: Table, warehouse: Warehouse) -> exp.Table:

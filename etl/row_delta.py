@@ -78,11 +78,11 @@ class RowDelta:
 
         Whoever needs these rows reads this instead of the table: finding a few keys' rows costs as much as reading all.
         """
-        location = self._tables.pointers[target.name]
+        scan = self._engine.scan(self._tables.pointers[target.name])
         on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.scope_key or target.key)
         self._engine.run(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT s.* RENAME (filename AS _file, file_row_number AS _pos) "
-            f"FROM {self._engine.scan(location)} s SEMI JOIN {target.scope} t ON {on}"
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT s.* EXCLUDE (filename, file_row_number), "
+            f"filename AS _file, file_row_number AS _pos FROM {scan} s SEMI JOIN {target.scope} t ON {on}"
         )
 
     def apply(self, target: Target, wanted: str, properties: Mapping[str, str] | None = None) -> Counts:

@@ -32,6 +32,9 @@ TABLES = {
     "facts/fact_kept": "/* grain: sale_id */ select s.sale_id, s.amount - coalesce(r.amount, 0) as kept, r.returns "
     "from stg_sales as s left join (select sale_id, sum(amount) as amount, count(*) as returns from stg_returns "
     "group by sale_id) as r on r.sale_id = s.sale_id",
+    "facts/fact_counted": "/* grain: sale_id */ with back as (select sale_id, count(*) as returns from stg_returns "
+    "group by sale_id) select s.sale_id, coalesce(back.returns, 0) as returns from stg_sales as s "
+    "left join back on back.sale_id = s.sale_id",
     "bridges/bridge_customer_tag": "/*\ngrain: [customer_id, tag]\nkeys:\n  tag_key: dim_tag(tag)\nweight: equal\n*/\n"
     "select c.customer_id, t.tag from stg_customers as c cross join unnest(c.tags) as t(tag)",
 }

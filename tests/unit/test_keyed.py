@@ -24,6 +24,7 @@ def test_units_are_the_grains_columns_that_are_the_drivers_and_joins_tell_how_in
     found = {name: keyed(lake.warehouse.tables[name], lake.warehouse) for name in KEYED}
     assert {name: dict(how.unit) for name, how in found.items()} == {
         "bridge_customer_tag": {"customer_id": "customer_id"},
+        "fact_counted": {"sale_id": "sale_id"},
         "fact_customers": {"customer_id": "customer_id"},
         "fact_inner": {"sale_id": "sale_id"},
         "fact_joined": {"sale_id": "sale_id"},
@@ -42,7 +43,7 @@ def test_units_are_the_grains_columns_that_are_the_drivers_and_joins_tell_how_in
     [
         ("sale_id", "select sale_id from stg_sales union all select return_id from stg_returns", "no single SELECT"),
         ("sale_id", "with s as (select sale_id from stg_sales) select sale_id from s", "no staging table stands"),
-        ("sale_id", "with s as (select 1 as a) select sale_id from stg_sales cross join s", "it has WITH"),
+        ("sale_id", "with s(a) as (select 1) select sale_id from stg_sales cross join s", "it has WITH"),
         ("sale_id", "select sale_id from (select sale_id from stg_sales)", "no staging table stands"),
         ("id", "select sale_id + 1 as id from stg_sales", "no column of its grain"),
         ("sale_id", "select sale_id, sum(amount) over (partition by customer_id) as a from stg_sales", "no column of"),
