@@ -27,7 +27,7 @@ from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.ingestion.table_landing import TableLanding
 from starberg.ingestion.table_source import TableSource
 from starberg.storage.object_store import ObjectStore
-from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.raw_chain import HeldStream, Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.errors import SourceDataError, StarbergError, UsageError
 
@@ -98,7 +98,7 @@ class Ingestion:
 
     def _work(self, spec: SourceSpec, source: Source, engine: Engine, scratch: Path, *, full: bool) -> Iterator[_Task]:
         """Read every stream that is due, in order."""
-        for stream, chain, previous in self._due_streams(spec, source.identity, full=full):
+        for stream, chain, previous in self._due_streams(spec, self._chains(spec), source.identity, full=full):
             end = _End(Landing(engine, chain, spec, stream, scratch, self.clock), previous)
             for extract in source.extract(stream, previous.cursor if previous else None, scratch, full=full):
                 yield _Task(end, extract)
@@ -110,8 +110,8 @@ class Ingestion:
 
         Nothing is read ahead: what to read next depends on the load before.
         """
-        chains = {name: RawStream(self.store, self.warehouse, spec.name, name) for name in spec.streams}
-        due = list(self._due_streams(spec, source.identity, full=full))
+        chains = self._chains(spec)
+        due = list(self._due_streams(spec, chains, source.identity, full=full))
         while due:
             for stream, chain, previous in due:
                 landing = TableLanding(engine, chain, stream, scratch, self.clock)
@@ -121,12 +121,15 @@ class Ingestion:
             more = source.settle(chains)
             due = [(stream, chains[stream.name], chains[stream.name].last()) for stream in logs] if more else []
 
+    def _chains(self, spec: SourceSpec) -> dict[str, RawStream]:
+        return {name: HeldStream(self.store, self.warehouse, spec.name, name) for name in spec.streams}
+
     def _due_streams(
-        self, spec: SourceSpec, identity: str, *, full: bool
+        self, spec: SourceSpec, chains: Mapping[str, RawStream], identity: str, *, full: bool
     ) -> Iterator[tuple[Stream, RawStream, Manifest | None]]:
         """Yield the streams that are due, each with the end of its chain; SourceDataError if the source is another."""
         for stream in spec.streams.values():
-            chain = RawStream(self.store, self.warehouse, spec.name, stream.name)
+            chain = chains[stream.name]
             previous = chain.last()
             if previous and not full and not self._due(stream, previous):
                 continue

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,27 @@ class RawStream:
                 hint="Restore it from a backup of the lake.",
             )
         return manifest
+
+
+@dataclass(frozen=True)
+class HeldStream(RawStream):
+    """The chain of one stream as an extractor holds it: its end is looked up once, and moves with what it commits.
+
+    Another's load is noticed by the next commit (Conflict).
+    """
+
+    _ends: list[Manifest | None] = field(default_factory=list, compare=False, repr=False)
+
+    def last(self) -> Manifest | None:
+        """Return the newest committed load, or None."""
+        if not self._ends:
+            self._ends.append(super().last())
+        return self._ends[-1]
+
+    def commit(self, manifest: Manifest) -> None:
+        """Put the manifest; Conflict if another extractor committed this load first."""
+        super().commit(manifest)
+        self._ends.append(manifest)
 
 
 def _read(where: str, body: bytes) -> Manifest:
