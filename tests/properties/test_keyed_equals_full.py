@@ -1,6 +1,6 @@
 """Keyed recomputation: whatever changes, computing only what changes may reach gives what computing everything gives.
 
-A failure names the seed; `KEYED=17 pytest -m proof tests/properties/test_keyed.py` plays that one again.
+A failure names the seed; `KEYED=17 pytest -m proof tests/properties/test_keyed_equals_full.py` plays that one again.
 """
 
 from __future__ import annotations
