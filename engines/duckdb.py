@@ -62,19 +62,20 @@ class DuckDBEngine:
         self._reads_lake = False
         self._files = 0
 
-    def _read_lake(self) -> None:
+    def read_lake(self) -> None:
         """Load what reading Iceberg needs, at the first table: DuckDB checks 60 MB of signatures, 0.3 s of CPU."""
         if self._reads_lake:
             return
         for extension in ("avro", "iceberg", *(["httpfs"] if self._s3 else [])):
-            self.connection.load_extension(str(_extension_path(extension)))
+            # A statement, as load_extension() lets no other thread of Python run meanwhile.
+            self.run(f"LOAD {text(str(_extension_path(extension)))}")
         if self._s3:
             self._create_secret(self._s3)
         self._reads_lake = True
 
     def confine(self, folders: Sequence[str]) -> None:
         """See `Engine.confine`. What was opened before (extensions, the secret) stays; DuckDB lets nobody undo it."""
-        self._read_lake()
+        self.read_lake()
         allowed = ", ".join(text(f"{folder.rstrip('/')}/") for folder in (*folders, str(self.scratch)))
         self.connection.execute(f"SET allowed_directories = [{allowed}]; SET enable_external_access = false")
 
@@ -108,7 +109,7 @@ class DuckDBEngine:
     def attach(self, tables: Mapping[str, str]) -> None:
         """See `Engine.attach`."""
         if tables:
-            self._read_lake()
+            self.read_lake()
         for schema in {name.split(".")[0] for name in tables}:
             self.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
         for name, location in tables.items():
@@ -116,7 +117,7 @@ class DuckDBEngine:
 
     def scan(self, location: str) -> str:
         """See `Engine.scan`."""
-        self._read_lake()
+        self.read_lake()
         return f"(SELECT *, filename, file_row_number FROM iceberg_scan({text(location)}))"
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:

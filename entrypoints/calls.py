@@ -43,9 +43,20 @@ def read_call(statement: str) -> Call | None:
         return None
     opening = next((n for n, token in enumerate(tokens) if token.text == "("), 0)
     name = [token.text for token in tokens[1:opening]]
-    if tokens[-1].text != ")" or name[1::2] not in ([], ["."]) or len(name) not in (1, 3):
+    if not _is_one_pair(tokens[opening:]) or name[1::2] not in ([], ["."]) or len(name) not in (1, 3):
         raise UsageError("this CALL cannot be read", hint="Write CALL name(arguments).")
     return Call("".join(name).lower(), statement[tokens[opening].end + 1 : tokens[-1].start].strip())
+
+
+def _is_one_pair(tokens: Sequence[Token]) -> bool:
+    """Tell whether the first bracket is closed by the last token."""
+    depth = 0
+    for n, token in enumerate(tokens, 1):
+        kind = token.token_type.name
+        depth += (kind == "L_PAREN") - (kind == "R_PAREN")
+        if depth == 0:
+            return n == len(tokens) > 1
+    return False
 
 
 def statements(text: str) -> list[str]:

@@ -270,7 +270,7 @@ def seed(
         int | None, typer.Option("--customers", "--users", min=1, help="How many people.", show_default="the usual")
     ] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, help="How many days of their past.", show_default="the usual")
+        int | None, typer.Option(min=1, max=7300, help="How many days of their past.", show_default="the usual")
     ] = None,
     seed: Seed = 7,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Drop tables of these names first.")] = False,

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.engines.typed_rows import raw_rows, typed_rows
 from starberg.etl.compile import driver
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain
-from starberg.etl.model import Kind, StagingHeader, Table
+from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.ingestion.columns import json_columns
-from starberg.storage.raw_chain import RawStream
+from starberg.storage.raw_chain import Manifest, RawStream
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote, quote_name, text
 
@@ -113,14 +114,44 @@ def _raw_record(
         return None
     chain = RawStream(lake.store, table.warehouse, *staging.header.stream.split("."))
     [manifest] = [load for load in chain.loads(row["_load_id"] - 1) if load.seq == row["_load_id"]]
-    wanted = json.dumps([str(row[column]) for column in outputs], separators=(",", ":"), ensure_ascii=False)
-    for part in manifest.parts:
-        file = text(str(chain.fetch(part, scratch)))
-        found = _one(engine, f"SELECT _row, record FROM read_parquet({file}) WHERE _key = ? AND _op = 'U'", [wanted])
+    key = [row[column] for column in outputs]
+    for number, part in enumerate(manifest.parts):
+        file = str(chain.fetch(part, scratch))
+        if manifest.raw_types:
+            found = _typed_record(
+                engine, raw_rows([(file, number)], manifest.raw_types), manifest, warehouse, staging, key
+            )
+        else:
+            found = _json_record(engine, file, key)
         if found:
-            record = json.loads(found["record"])
-            return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found["_row"], "record": record}
+            return {"file": lake.store.uri(part.key), "load": manifest.seq, "row": found[0], "record": found[1]}
     return None
+
+
+def _json_record(engine: DuckDBEngine, file: str, key: Sequence[Any]) -> tuple[int, Any] | None:
+    """Return place and record of a key in a part of JSON records."""
+    wanted = json.dumps([str(value) for value in key], separators=(",", ":"), ensure_ascii=False)
+    asked = f"SELECT _row, record FROM read_parquet({text(file)}) WHERE _key = ? AND _op = 'U'"
+    found = _one(engine, asked, [wanted])
+    return (found["_row"], json.loads(found["record"])) if found else None
+
+
+def _typed_record(
+    engine: DuckDBEngine, rows: str, manifest: Manifest, warehouse: Warehouse, staging: Table, key: Sequence[Any]
+) -> tuple[int, Any] | None:
+    """Return place and columns of a key, as last seen, in the rows of a database's part."""
+    source, stream = warehouse.stream_of(staging)
+    columns = json_columns(stream, manifest.columns)
+    typed = typed_rows(rows, columns, manifest.raw_types, stream.key, source.timezone)
+    where = " AND ".join(f"{quote_name(name)} = ?" for name in stream.key)
+    last = _one(engine, f"SELECT max(_row) AS place FROM ({typed}) WHERE _op = 'U' AND {where}", key)
+    if not last or last["place"] is None:
+        return None
+    listed = ", ".join(
+        f"{quote_name(name)}{'::VARCHAR' if 'TIME ZONE' in kind else ''} AS {quote_name(name)}"  # Python's needs pytz
+        for name, kind in manifest.raw_types.items()
+    )
+    return last["place"], _one(engine, f"SELECT {listed} FROM ({rows}) WHERE _row = ?", [last["place"]])
 
 
 def _stream_key(lake: Lake, table: Table) -> dict[str, str]:
@@ -137,5 +168,5 @@ def _one(engine: DuckDBEngine, sql: str, parameters: Sequence[Any]) -> dict[str,
 
 def _all(engine: DuckDBEngine, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
     cursor = engine.execute(sql, list(parameters))
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    columns = [column[0] for column in cursor.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

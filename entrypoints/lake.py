@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.entrypoints.early_engine import EarlyEngine
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
 from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
@@ -62,15 +63,15 @@ class Lake:
         _check_tables(declared, allow_deletes)
         if not etl:
             return self._ingest_only(declared, source, full=full)
-        from starberg.etl.build_writer import BuildOptions
-        from starberg.etl.pipeline import RunOptions
-
-        options = RunOptions(
-            command="run" if ingest else "etl",
-            build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
-            wait_s=wait_s,
-        )
         with self._pipeline(declared) as pipeline:
+            from starberg.etl.build_writer import BuildOptions
+            from starberg.etl.pipeline import RunOptions
+
+            options = RunOptions(
+                command="run" if ingest else "etl",
+                build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
+                wait_s=wait_s,
+            )
             return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
 
     def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
@@ -283,14 +284,17 @@ class Lake:
 
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
-        from starberg.etl.pipeline import Pipeline
+        with (
+            EarlyEngine(self.open_engine) as open_engine,
+            tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch,
+        ):
+            from starberg.etl.pipeline import Pipeline
 
-        with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
             yield Pipeline(
                 declared,
                 catalog=self.catalog,
                 store=self.store,
-                open_engine=self.open_engine,
+                open_engine=open_engine,
                 scratch=Path(scratch),
                 clock=self.clock,
             )

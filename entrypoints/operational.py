@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from starberg.ingestion.postgres_connection import Address, address, explain
-from starberg.ingestion.streams import Connection, SourceSpec
+from starberg.ingestion.postgres_connection import Address, address, explain, url_address
+from starberg.ingestion.streams import SourceSpec
 from starberg.samples.operational import life, seeding
 from starberg.samples.operational.system import Size, System
 from starberg.samples.operational.systems import system_of
@@ -37,9 +36,7 @@ def seed(
     system = system_of(warehouse)
     midnight = lake.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     size = Size(people or system.people, days or system.days, seed, midnight)
-    if size.until - timedelta(days=size.days) < midnight.replace(year=midnight.year - 20):
-        raise UsageError("--days is more than 20 years", hint="Ask for fewer.")
-    with _explained():
+    with _explained(hint="Nothing was changed."):
         return seeding.seed(system, connector(lake, warehouse, system, urls), size, replace=replace)
 
 
@@ -49,7 +46,7 @@ def mutate(
     """Let the applications behind a warehouse's sources live on; return what they did, by kind."""
     system = system_of(warehouse)
     connect = connector(lake, warehouse, system, urls)
-    with _explained():
+    with _explained(hint="Transactions before it are committed."):
         done = life.mutate(system, connect, transactions=transactions, seed=seed, sessions=sessions, clock=lake.clock)
     return life.as_rows(done)
 
@@ -104,9 +101,7 @@ def _by_database(urls: Sequence[str], databases: Sequence[str]) -> dict[str, str
 
 def _address(spec: SourceSpec | None, name: str, url: str, secret_of: Callable[[str], str | None]) -> Address:
     if url:
-        typed: Mapping[str, str] = {_OPTION: url}
-        bare = SourceSpec(name=name, kind="postgres", connection=Connection(url=_OPTION), streams={})
-        return address(bare, typed.get)
+        return url_address(_OPTION, url)
     if spec is None or spec.connection is None:
         raise UsageError(f"the warehouse declares no database {name}", hint=f"Say where it is with {_OPTION}.")
     try:
@@ -116,8 +111,8 @@ def _address(spec: SourceSpec | None, name: str, url: str, secret_of: Callable[[
 
 
 @contextmanager
-def _explained(database: str = "") -> Iterator[None]:
-    """Turn the errors of a database, or of any of them, into ours."""
+def _explained(database: str = "", hint: str = "") -> Iterator[None]:
+    """Turn the errors of connecting to a database, or of what is done there, into ours."""
     import psycopg2
 
     try:
@@ -125,9 +120,8 @@ def _explained(database: str = "") -> Iterator[None]:
     except psycopg2.Error as error:
         said, code = str(error).strip().split("\n")[0], getattr(error, "pgcode", None) or ""
         known = explain(database, said, code)
-        hint = "Nothing of it was committed."
-        if code == "42P01":  # undefined table
-            hint = "Fill the database with `starberg seed` first."
-        elif database:
+        if database:
             hint = "Is the address right, and does PostgreSQL run there?"
+        elif code == "42P01":  # undefined table
+            hint = "Fill the database with `starberg seed` first."
         raise type(known)(f"{database or 'the database'}: {said}", hint=hint) from error

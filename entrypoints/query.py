@@ -17,6 +17,7 @@ from starberg.entrypoints.library import Library
 from starberg.etl.library import function_header, signature
 from starberg.etl.model import PREFIXES, Kind, Table
 from starberg.etl.results import QueryResult
+from starberg.etl.sql_body import cte_of
 from starberg.storage.branches import MAIN
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import UsageError
@@ -170,10 +171,26 @@ class Script:
                 self._is_plain = False
                 return
             for table in query.find_all(exp.Table):
-                if isinstance(table.this, exp.Identifier) and (table.db or table.name.lower() not in self._left):
+                left = not table.db and table.name.lower() in self._left
+                if isinstance(table.this, exp.Identifier) and not left and cte_of(table) is None:
                     self._found |= self.names.of_table(table)
             for function in query.find_all(exp.Anonymous):
-                self._found |= self.names.of_call(function.name, _owner(function), len(function.expressions))
+                called = self.names.of_call(function.name, _owner(function), len(function.expressions))
+                if called:
+                    _check_values(function)
+                self._found |= called
+
+
+def _check_values(function: exp.Anonymous) -> None:
+    """Raise UsageError for count(*) or row_number() OVER () as an argument: it would count the function's own row.
+
+    DuckDB knows by its columns that an aggregate is the caller's; one without any it takes for the function's.
+    """
+    for argument in function.expressions:
+        for node in argument.walk(prune=lambda n: isinstance(n, exp.Query)):
+            if isinstance(node, exp.AggFunc | exp.Window) and not node.find(exp.Column):
+                hint = "Compute it in a subquery, and pass the column."
+                raise UsageError(f"{function.name} cannot take {node.sql('duckdb')} as an argument", hint=hint)
 
 
 def _owner(function: exp.Anonymous) -> str:

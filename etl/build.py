@@ -5,6 +5,7 @@
 | skip | declaration and inputs are those of the last build |
 | incremental | staging with new loads: the keys they touch |
 | restate | by request: a dimension with history, and the staging table it is made from, for keys of a range of days |
+| keyed | facts and bridges that pass the gate (`etl/keyed.py`), if few of their rows may have changed: those |
 | full | all else: every row is computed and compared, only differences are written; of a dimension with history |
 | | the versions of keys with new changes, and of inferred members that come or go |
 | rebuild | a changed declaration, or by request: staging from all loads, all else as full |
@@ -21,12 +22,13 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
-from starberg.etl.build_writer import BuildOptions, Writer, target
+from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import BuildState
 from starberg.etl.control_tables import TABLES
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
+from starberg.etl.keyed_build import KeyedBuild
 from starberg.etl.model import Kind, Lookup, Table, Warehouse
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
@@ -49,7 +51,8 @@ class BuildResult:
     """What a build did, by table.
 
     `states` are the new build states of tables that have one, `marks` the last loads of those that took some in, `read`
-    the records these held, `began` when each was looked at (UTC).
+    the records these held, `began` when each was looked at (UTC), `scopes` what was computed of those not computed in
+    full.
     """
 
     tables: list[TableResult] = field(default_factory=list)
@@ -59,6 +62,7 @@ class BuildResult:
     began: dict[str, datetime] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
+    scopes: dict[str, Touched] = field(default_factory=dict)
 
 
 class Build:
@@ -80,18 +84,24 @@ class Build:
         self._tables = tables
         self._writer = Writer(engine, tables, run_id, verify=options.verify)
         self._staging = StagingBuild(warehouse, engine, self._writer, store, scratch, options)
+        self._keyed = KeyedBuild(warehouse, engine, self._writer, tables.pointers)
         self._clock = clock
         self._options = options
+        self._states: Mapping[str, BuildState] = {}
         self._sources: set[str] = set()
+        self._by_key: set[str] = set()
         self._loaded: dict[str, Loaded] = {}
         self._attached = False
-        self._result = BuildResult(notes=self._staging.notes, differences=self._writer.differences)
+        self._result = BuildResult(
+            notes=self._staging.notes, differences=self._writer.differences, scopes=self._writer.scopes
+        )
 
     def run(self, states: Mapping[str, BuildState], loads: Mapping[str, int]) -> BuildResult:
         """Build every table; `states` and `loads` are what the last publish recorded.
 
         Raises CheckFailed (quarantine), GuardStopped, LakeError, DeclarationError (with `stop_on_edit`).
         """
+        self._states = states
         self._engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self._warehouse.name)}")
         self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
         for table in self._warehouse.tables.values():
@@ -112,7 +122,7 @@ class Build:
         edited = state is not None and state.fingerprint != fingerprint
         if edited and state:
             self._edited(table, state, columns)
-        asked = "*" in self._options.rebuild or table.name in self._options.rebuild
+        asked = self._is_asked(table)
         anew = asked or edited or state is None or table.id not in self._tables.pointers
         mark = state.key_mark if state else 0
         if table.kind == Kind.STAGING:
@@ -131,10 +141,15 @@ class Build:
             strategy = "rebuild" if edited or asked else "restate" if restated else "full"
             self._attach()
             counts, mark = self._built(table, mark, state if state and not anew else None)
+            strategy = "keyed" if table.name in self._by_key else strategy
         new_state = BuildState(fingerprint, columns, inputs, mark)
         if new_state != state:
             self._result.states[table.name] = new_state
         return strategy, counts
+
+    def _is_asked(self, table: Table) -> bool:
+        """Return whether a table is to be built anew by request."""
+        return "*" in self._options.rebuild or table.name in self._options.rebuild
 
     def _built(self, table: Table, mark: int, state: BuildState | None) -> tuple[Counts, int]:
         """Compute a table that is not staging; `state` is its last build's, if that may be built upon."""
@@ -145,6 +160,12 @@ class Build:
         if table.kind == Kind.MART:
             return self._apply(table, list(getattr(table.header, "grain", [])), table.select), mark
         self._source(table)
+        if table.name in self._by_key:
+            counts = self._keyed.apply(table)
+            if counts is not None:
+                return counts, mark
+            self._by_key.discard(table.name)
+            self._writer.temp(facts.source_relation(table), facts.source_rows(table))
         return self._apply(table, list(facts.grain(table)), facts.fact(table, self._warehouse)), mark
 
     def _fingerprint(self, table: Table) -> tuple[str, Mapping[str, str]]:
@@ -242,7 +263,7 @@ class Build:
             inferring = {c: k for c, k in lookups(other).items() if k.missing == "infer"}
             if any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
-                references += facts.references(inferring, other, table.name)
+                references += self._keyed.references(other, inferring, table.name)
         return references
 
     def _dimension(self, table: Table, mark: int) -> tuple[Counts, int]:
@@ -262,10 +283,16 @@ class Build:
         return counts, max(mark, highest)
 
     def _source(self, table: Table) -> None:
-        """Compute a fact's or bridge's rows before lookups, once a build."""
-        if table.name not in self._sources:
+        """Compute a fact's or bridge's rows before lookups, all or those that changed, once a build."""
+        if table.name in self._sources:
+            return
+        self._sources.add(table.name)
+        state = self._states.get(table.name)
+        current = state and table.id in self._tables.pointers and state.fingerprint == self._fingerprint(table)[0]
+        if state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
+            self._by_key.add(table.name)
+        else:
             self._writer.temp(facts.source_relation(table), facts.source_rows(table))
-            self._sources.add(table.name)
 
     def _apply(self, table: Table, key: Sequence[str], select: str) -> Counts:
         self._writer.temp("computed", select)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from starberg.engines.base import Engine
@@ -12,7 +12,7 @@ from starberg.etl.results import TableDifference
 from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
 from starberg.storage.columns import PartitionBy
 from starberg.storage.iceberg_tables import BranchTables
-from starberg.utils.sql import names, text
+from starberg.utils.sql import names, quote, quote_name, text
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,28 @@ class BuildOptions:
     verify: bool = False
 
 
+@dataclass(frozen=True)
+class Touched:
+    """What a build computed again of one table; all other rows are as they were.
+
+    Temporary tables: `keys`, and what the table holds for them afterwards, `rows`, in the columns that checks look at.
+    """
+
+    keys: str
+    rows: str
+
+
 class Writer:
     """Brings the tables of one branch to computed relations, under one run id.
 
-    `published` is the branch's state at the start; `differences` fills on `verify`.
+    `published` is the branch's state at the start; `differences` fills on `verify`, `scopes` with what was built of
+    tables that were built in part.
     """
 
     def __init__(self, engine: Engine, tables: BranchTables, run_id: str, *, verify: bool) -> None:
         self.published = dict(tables.pointers)
         self.differences: list[TableDifference] = []
+        self.scopes: dict[str, Touched] = {}
         self._engine = engine
         self._tables = tables
         self._delta = RowDelta(engine, tables, run_id)
@@ -60,11 +73,27 @@ class Writer:
         """Compute a SELECT into a temporary table, replacing an earlier one."""
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
 
+    def read(self, wanted: Target, into: str) -> Target:
+        """Copy the rows in a target's scope, and where they stand, to a temporary table; return the target with it."""
+        self._delta.read(wanted, into)
+        return replace(wanted, old=into)
+
     def bring(self, wanted: Target, relation: str) -> Counts:
         """Make a table hold the rows of a temporary table; return what changed."""
         if self._verify:
             self._compare(wanted.name, relation)
         return self._delta.apply(wanted, relation)
+
+    def touched(self, table: Table, key: Sequence[str], looked_at: Sequence[str]) -> None:
+        """Note that only the keys in the relation `touched` were built, and read back what became of them."""
+        found = Touched(quote_name(f"touched_{table.name}"), quote_name(f"checked_{table.name}"))
+        self.temp(found.keys, f"SELECT {names(list(key))} FROM touched")
+        looked_at = list(dict.fromkeys([*key, *looked_at]))
+        self.temp(
+            found.rows,
+            f"SELECT {names(looked_at)} FROM {quote(table.id)} SEMI JOIN {found.keys} USING ({names(list(key))})",
+        )
+        self.scopes[table.id] = found
 
     def append(self, wanted: Target, relation: str) -> Counts:
         """Add the rows of a temporary table, none of whose keys the table has; the engine reads them from then on."""

@@ -6,7 +6,7 @@ Pure: declarations in, SQL text in DuckDB's dialect out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -50,13 +50,19 @@ def with_relations(relations: Mapping[str, str], select: str) -> str:
     return f"WITH {listed}\n{select}"
 
 
-def over_staging(table: Table, select: str, *, deleted: Sequence[str] = ()) -> str:
-    """Return a builder's SELECT over live staging rows; the tables in `deleted` keep their deleted rows."""
+def over_staging(
+    table: Table, select: str, *, deleted: Sequence[str] = (), part: Mapping[str, Callable[[str], str]] | None = None
+) -> str:
+    """Return a builder's SELECT over live staging rows; the tables in `deleted` keep their deleted rows.
+
+    `part` maps a table to a function from its rows to some of them.
+    """
     relations = {
         name: all_rows(f"{table.warehouse}.{name}") if name in deleted else live_rows(f"{table.warehouse}.{name}")
         for name in table.reads
         if "." not in name
     }
+    relations |= {name: of(relations[name]) for name, of in (part or {}).items()}
     return with_relations(relations, select)
 
 

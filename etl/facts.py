@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starberg.etl.compile import (
     DELETED_AT,
@@ -25,13 +25,13 @@ def source_relation(table: Table) -> str:
     return quote_name(f"source_{table.name}")
 
 
-def source_rows(table: Table) -> str:
-    """Return a fact's or bridge's rows before lookups, natural keys and lineage included.
+def source_rows(table: Table, part: Mapping[str, Callable[[str], str]] | None = None) -> str:
+    """Return a fact's or bridge's rows before lookups, natural keys and lineage included; `part` as in `over_staging`.
 
     A fact that marks or keeps deleted rows reads its driver with the deleted rows, and gets `_deleted_at`.
     """
     if not _keeps_deleted(table):
-        return over_staging(table, source_select(table))
+        return over_staging(table, source_select(table), part=part)
     driven_by = driver(table)
     if not driven_by:
         raise DeclarationError(
@@ -39,7 +39,7 @@ def source_rows(table: Table) -> str:
             "mark and keep need a SELECT whose rows are rows of its first staging table",
             hint="Read the staging table first, without GROUP BY or DISTINCT, or use deletes: remove.",
         )
-    return over_staging(table, with_deleted_at(table), deleted=[driven_by])
+    return over_staging(table, with_deleted_at(table), deleted=[driven_by], part=part)
 
 
 def fact(table: Table, warehouse: Warehouse) -> str:
@@ -77,9 +77,12 @@ def group(header: BridgeHeader) -> Sequence[str]:
     return header.group or header.grain[:1]
 
 
-def references(table_lookups: Mapping[str, Lookup], table: Table, dimension: str) -> list[tuple[str, Lookup]]:
-    """Return the relations through which a table refers to a dimension."""
-    return [(source_relation(table), lookup) for lookup in table_lookups.values() if lookup.dimension == dimension]
+def references(
+    table_lookups: Mapping[str, Lookup], table: Table, dimension: str, relation: str = ""
+) -> list[tuple[str, Lookup]]:
+    """Return the relations through which a table refers to a dimension: its source rows, or the one given."""
+    rows = relation or source_relation(table)
+    return [(rows, lookup) for lookup in table_lookups.values() if lookup.dimension == dimension]
 
 
 def _join(alias: str, target: Table, lookup: Lookup) -> str:

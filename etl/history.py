@@ -84,6 +84,8 @@ class History:
     def versions(self, observations: str, *, unreadable: bool) -> str:
         """Return the versions that a relation of observations gives, in the dimension's columns and `_place` (from 1).
 
+        Steps carry only what decides, and each version's other columns are fetched at the end: rows are sorted often.
+
         A change takes effect at its declared time, else when it was observed. Of changes at one instant the last to
         arrive stands. A version ends where the next change of a tracked column, or the delete, takes effect.
         `unreadable` says that some observations are of records that could not be read.
@@ -119,14 +121,17 @@ class History:
             ),
         }
         first = f"least(coalesce({born}, {FIRST}), {CHANGED_AT})"
-        internal = [*_INTERNAL, *(f"_was{n}" for n in range(len(tracked)))]
-        return with_relations(
-            relations,
-            f"SELECT * EXCLUDE ({', '.join(internal)}), "
+        relations["decided"] = (
+            f"SELECT {LOAD}, {ROW_NUMBER}, {CHANGED_AT}, _place, "
             f"CASE WHEN _place = 1 THEN {first} ELSE {CHANGED_AT} END AS effective_from, _next AS effective_to, "
             "_next IS NULL AS is_current, "
             "_next_op IS NOT NULL AND _next_op = 'D' AND _then_op IS NULL AS is_deleted, false AS is_inferred "
-            f"FROM followed WHERE {OP} = 'U'",
+            f"FROM followed WHERE {OP} = 'U'"
+        )
+        return with_relations(
+            relations,
+            f"SELECT o.* EXCLUDE ({ROW_NUMBER}, {OP}, {OBSERVED}), v.* EXCLUDE ({LOAD}, {ROW_NUMBER}) "
+            f"FROM decided v JOIN {observations} o ON o.{LOAD} = v.{LOAD} AND o.{ROW_NUMBER} = v.{ROW_NUMBER}",
         )
 
     def _accepted(self, observations: str, *, unreadable: bool) -> dict[str, str]:
@@ -134,7 +139,9 @@ class History:
         key, valid_from = names(list(self.key)), self.header.valid_from
         dated = f"CAST({quote_name(valid_from)} AS TIMESTAMP)" if valid_from else "NULL::TIMESTAMP"
         order = f"PARTITION BY {key} ORDER BY {LOAD}, {ROW_NUMBER}"
-        arrived = f"SELECT *, row_number() OVER ({order}) AS _seq FROM {observations}"
+        decisive = dict.fromkeys([*self.key, *self.tracked, *filter(None, (valid_from, self.header.created_at))])
+        listed = f"{names(list(decisive))}, {LOAD}, {ROW_NUMBER}, {OP}, {OBSERVED}"
+        arrived = f"SELECT {listed}, row_number() OVER ({order}) AS _seq FROM {observations}"
         accepted = (
             f"SELECT * REPLACE (CASE {OP} WHEN 'X' THEN 'D' ELSE {OP} END AS {OP}), "
             f"CASE WHEN {OP} = 'U' THEN {dated} END AS _valid FROM arrived WHERE {OP} <> 'P'"
@@ -210,12 +217,6 @@ def valid_at(version: str, fact: str, as_of: str) -> str:
         return f"{version}._until = {NEVER}"
     at = f"CAST({fact}.{quote_name(as_of)} AS TIMESTAMP)"
     return f"{at} >= {version}.effective_from AND {at} < {version}._until"
-
-
-_INTERNAL = (
-    ROW_NUMBER, OP, OBSERVED, "_seq", "_valid", "_base", "_at", "_was", "_step", "_ends",
-    "_next", "_next_op", "_then_op",
-)  # fmt: skip
 
 
 def _effective(key: str, *, by_valid_time: bool) -> str:

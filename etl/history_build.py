@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Writer, target
 from starberg.etl.compile import OP
-from starberg.etl.history import CHANGED_AT, History, referenced
+from starberg.etl.history import ADDED, CHANGED_AT, History, referenced
 from starberg.etl.model import UNKNOWN_KEY, Lookup
 from starberg.etl.row_delta import Counts
 from starberg.etl.surrogate_keys import numbered_versions
@@ -16,7 +16,7 @@ from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
 
 _TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
-_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "known")
+_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "old")
 
 
 class HistoryBuild:
@@ -41,20 +41,22 @@ class HistoryBuild:
         self._check_times(seen)
         types = {column.name: column.type for column in seen}
         key = list(self._history.key)
+        wanted = target(self._table, [self._table.surrogate_key], "touched" if changed else "", key)
+        looked_at = [self._table.surrogate_key, *ADDED, *self._history.tracked]
         self._writer.temp("referenced", referenced(key, self._references, types))
         if changed:
             self._writer.temp("touched", self._history.touched(changed, "referenced", quote(self._table.id)))
             [(count,)] = self._engine.rows("SELECT count(*) FROM touched")
             if not count:
+                self._writer.touched(self._table, key, looked_at)
                 return Counts(), mark
+            wanted = self._writer.read(wanted, "old")
         self._writer.temp("observations", self._history.observations("touched" if changed else ""))
         [(unreadable,)] = self._engine.rows(f"SELECT count(*) FROM observations WHERE {OP} = 'P'")
         self._writer.temp("versions", self._history.versions("observations", unreadable=bool(unreadable)))
-        wanted = (
-            "(SELECT r.* FROM referenced r SEMI JOIN touched USING (" + names(key) + "))" if changed else "referenced"
-        )
-        self._writer.temp("members", self._history.members("versions", wanted))
-        known = self._known(before, scoped=bool(changed))
+        looked_up = f"(FROM referenced SEMI JOIN touched USING ({names(key)}))" if changed else "referenced"
+        self._writer.temp("members", self._history.members("versions", looked_up))
+        known = self._known(before, wanted.old)
         alike = {column.name for column in before if types.get(column.name) == column.type}
         rows = numbered_versions(
             "members",
@@ -68,8 +70,9 @@ class HistoryBuild:
             unknown = self._history.unknown(self._engine.columns("SELECT * EXCLUDE (_place) FROM versions"))
             rows = f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"
         self._writer.temp("computed", rows)
-        scope = "touched" if changed else ""
-        counts = self._writer.bring(target(self._table, [self._table.surrogate_key], scope, key), "computed")
+        counts = self._writer.bring(wanted, "computed")
+        if changed:
+            self._writer.touched(self._table, key, looked_at)
         [(highest,)] = self._engine.rows(
             f"SELECT coalesce(max({quote_name(self._table.surrogate_key)}), 0) FROM computed"
         )
@@ -77,18 +80,17 @@ class HistoryBuild:
             self._engine.run(f"DROP TABLE IF EXISTS {name}")
         return counts, max(mark, highest)
 
-    def _known(self, before: Sequence[SqlColumn], *, scoped: bool) -> str:
-        """Compute the old versions of the touched keys; a type 1 member counts as one without a time."""
+    def _known(self, before: Sequence[SqlColumn], old: str) -> str:
+        """Return a relation of the old versions, of the touched keys (`old`) or all; none for a new dimension.
+
+        A type 1 member counts as a version without a time.
+        """
         key, number = list(self._history.key), quote_name(self._table.surrogate_key)
         has = {column.name for column in before}
         if not {*key, self._table.surrogate_key} <= has:
             return ""
         time = "" if CHANGED_AT in has else f", NULL::TIMESTAMP AS {CHANGED_AT}"
-        rows = f"SELECT d.*{time} FROM {quote(self._table.id)} d"
-        if scoped:
-            rows += f" SEMI JOIN touched USING ({names(key)})"
-        self._writer.temp("known", f"{rows} WHERE {number} <> {UNKNOWN_KEY}")
-        return "known"
+        return f"(SELECT *{time} FROM {old or quote(self._table.id)} WHERE {number} <> {UNKNOWN_KEY})"
 
     def _check_times(self, columns: Sequence[SqlColumn]) -> None:
         """Refuse times that are none, before they are cast."""

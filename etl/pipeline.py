@@ -19,7 +19,7 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl.build import Build, BuildResult
-from starberg.etl.build_writer import BuildOptions
+from starberg.etl.build_writer import BuildOptions, Touched
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.model import Table, Warehouse
@@ -147,7 +147,7 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved)
+                checks = self._check(engine, moved, result.scopes)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
@@ -196,8 +196,11 @@ class Pipeline:
             )
         return own
 
-    def _check(self, engine: Engine, moved: set[str]) -> list[CheckResult]:
-        """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks."""
+    def _check(self, engine: Engine, moved: set[str], scopes: Mapping[str, Touched]) -> list[CheckResult]:
+        """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks.
+
+        Of a table that was computed in part, that part is looked at.
+        """
         checks: list[Check] = []
         for table in self._warehouse.tables.values():
             related = {
@@ -205,7 +208,7 @@ class Pipeline:
                 *(f"{table.warehouse}.{name}" for name in checked_against(table)),
             }
             if related & moved:
-                checks += invariants(table, self._warehouse)
+                checks += invariants(table, self._warehouse, scopes.get(table.id))
         if moved:
             checks += own_checks(self._warehouse)
         results = [run_check(engine, check) for check in checks]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
+from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group
@@ -55,12 +56,14 @@ def run_check(engine: Engine, check: Check) -> CheckResult:
     return CheckResult(check, failures, sample or json.dumps([]))
 
 
-def invariants(table: Table, warehouse: Warehouse) -> Iterator[Check]:
-    """Return what must hold for a table of its kind."""
+def invariants(table: Table, warehouse: Warehouse, touched: Touched | None = None) -> Iterator[Check]:
+    """Return what must hold for a table of its kind; `touched` limits that to what a build computed again."""
     if table.kind == Kind.STAGING:
-        yield _unique("natural_key_unique", table.id, staging_key(table, warehouse))
+        yield _unique(
+            "natural_key_unique", table.id, staging_key(table, warehouse), rows=touched.rows if touched else ""
+        )
     elif table.kind == Kind.DIMENSION:
-        yield from _dimension(table, warehouse)
+        yield from _dimension(table, warehouse, touched)
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
         for column, lookup in lookups(table).items():
@@ -87,28 +90,29 @@ def own_checks(warehouse: Warehouse) -> list[Check]:
     return checks
 
 
-def _dimension(table: Table, warehouse: Warehouse) -> Iterator[Check]:
+def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> Iterator[Check]:
     header, key = header_of(table), table.surrogate_key
-    yield _unique("surrogate_key_unique", table.id, [key])
+    given = f"{quote_name(key)} IN (SELECT {quote_name(key)} FROM {touched.rows})" if touched else "true"
+    yield _unique("surrogate_key_unique", table.id, [key], where=given)
     yield Check(
         "one_unknown_member",
         table.id,
         f"SELECT count(*) AS rows FROM {quote(table.id)} WHERE {quote_name(key)} = {UNKNOWN_KEY} HAVING count(*) <> 1",
     )
     if header.is_type2:
-        yield from history_checks(History.of(table, warehouse))
+        yield from history_checks(History.of(table, warehouse), touched)
     elif header.natural_key:
         known = f"{quote_name(key)} <> {UNKNOWN_KEY}"
         yield _unique("natural_key_unique", table.id, header.natural_key, where=known)
 
 
-def _unique(name: str, table: str, columns: list[str], where: str = "true") -> Check:
+def _unique(name: str, table: str, columns: list[str], where: str = "true", rows: str = "") -> Check:
     listed = names(columns)
     empty = " OR ".join(f"{quote_name(column)} IS NULL" for column in columns)
     return Check(
         name,
         table,
-        f"SELECT {listed}, count(*) AS rows FROM {quote(table)} WHERE {where} GROUP BY {listed} "
+        f"SELECT {listed}, count(*) AS rows FROM {rows or quote(table)} WHERE {where} GROUP BY {listed} "
         f"HAVING count(*) > 1 OR {empty}",
     )
 
@@ -146,15 +150,16 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     )
 
 
-def history_checks(history: History) -> Iterator[Check]:
-    """Return what must hold of the versions of a type 2 dimension."""
+def history_checks(history: History, touched: Touched | None = None) -> Iterator[Check]:
+    """Return what must hold of the versions of a type 2 dimension, or of the touched keys' versions."""
     table, key = history.table.id, list(history.key)
     number = quote_name(history.table.surrogate_key)
-    versions = f"{quote(table)} WHERE {number} <> {UNKNOWN_KEY}"
+    held = touched.rows if touched else quote(table)
+    versions = f"{held} WHERE {number} <> {UNKNOWN_KEY}"
     window = f"WINDOW w AS (PARTITION BY {names(key)} ORDER BY effective_from)"
     following = f"(SELECT *, lead(effective_from) OVER w AS _next FROM {versions} {window})"
     listed = f"{names(key)}, {number}, effective_from, effective_to"
-    yield _unique("version_unique", table, [*key, "effective_from"], where=f"{number} <> {UNKNOWN_KEY}")
+    yield _unique("version_unique", table, [*key, "effective_from"], where=f"{number} <> {UNKNOWN_KEY}", rows=held)
     yield Check("version_has_a_span", table, f"SELECT {listed} FROM {versions} AND effective_to <= effective_from")
     yield Check(
         "current_has_no_end", table, f"SELECT {listed} FROM {versions} AND is_current <> (effective_to IS NULL)"
@@ -183,15 +188,17 @@ def history_checks(history: History) -> Iterator[Check]:
     again = f"SELECT *, lead(effective_from) OVER w = effective_to AND {same_values} AS _again FROM {versions} {window}"
     yield Check("version_says_something_new", table, f"SELECT {listed} FROM ({again}) WHERE _again")
     if history.header.order == "observed":
-        yield _live_keys(history, versions)
+        yield _live_keys(history, versions, touched)
 
 
-def _live_keys(history: History, versions: str) -> Check:
+def _live_keys(history: History, versions: str, touched: Touched | None) -> Check:
     """The keys with a current version are those the source has (and those inferred)."""
     own = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
     key = names(list(history.key))
     staging = quote(f"{history.table.warehouse}.{history.staging.name}")
     live = f"SELECT {own} FROM {staging} WHERE {DELETED_AT} IS NULL"
+    if touched:
+        live = f"SELECT {key} FROM ({live}) SEMI JOIN {touched.keys} USING ({key})"
     current = f"SELECT {key} FROM {versions} AND is_current AND NOT is_inferred"
     return Check(
         "live_keys_are_current",

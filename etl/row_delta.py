@@ -48,7 +48,8 @@ class Target:
 
     `key` identifies a row (empty: rows have no identity, any difference replaces the table). `scope` names a relation
     with the columns `scope_key` (default: the key): only rows with those values are compared, all others stay; without
-    it, absent keys are deleted. A table of `fold_files` data files (0: never) is rewritten to one when it changes.
+    it, absent keys are deleted. `old` names a temporary table of the rows in the scope, if `read` has filled one.
+    A table of `fold_files` data files (0: never) is rewritten to one when it changes.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Target:
     scope: str = ""
     fold_files: int = 0
     scope_key: Sequence[str] = ()
+    old: str = ""
 
 
 class RowDelta:
@@ -66,6 +68,18 @@ class RowDelta:
         self._engine = engine
         self._tables = tables
         self._run_id = run_id
+
+    def read(self, target: Target, into: str) -> None:
+        """Fill a temporary table with the target's rows in its scope, and where each stands: `_file`, `_pos`.
+
+        Whoever needs these rows reads this instead of the table: finding a few keys' rows costs as much as reading all.
+        """
+        location = self._tables.pointers[target.name]
+        on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.scope_key or target.key)
+        self._engine.run(
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT s.* RENAME (filename AS _file, file_row_number AS _pos) "
+            f"FROM {self._engine.scan(location)} s SEMI JOIN {target.scope} t ON {on}"
+        )
 
     def apply(self, target: Target, wanted: str, properties: Mapping[str, str] | None = None) -> Counts:
         """Make the target hold the rows of the temporary table `wanted` (without `_run_id`); return what changed.
@@ -142,12 +156,12 @@ class RowDelta:
 
     def _old_rows(self, before: IcebergTable, staged: IcebergTable, target: Target) -> str:
         """Return the target's rows, within the scope, with where they stand."""
-        scan = self._engine.scan(before.location or "")
-        rows = f"SELECT {_listed(before, staged)}, filename AS _file, file_row_number AS _pos FROM {scan} s"
-        if target.scope:
-            on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.scope_key or target.key)
-            rows += f" SEMI JOIN {target.scope} t ON {on}"
-        return f"({rows})"
+        if not target.scope:
+            scan = self._engine.scan(before.location or "")
+            return f"(SELECT {_listed(before, staged)}, filename AS _file, file_row_number AS _pos FROM {scan})"
+        if not target.old:
+            self.read(target, "old_rows")
+        return f"(SELECT {_listed(before, staged)}, _file, _pos FROM {target.old or 'old_rows'})"
 
     def _counts(self) -> Counts:
         [(inserted, updated, deleted)] = self._engine.rows(

@@ -85,7 +85,7 @@ def driver_columns(body: Body, columns_of: ColumnsOf) -> Columns:
     source = _driver(select)
     if not isinstance(select, exp.Select) or source is None or not source.alias_or_name or select_list(body) is None:
         return Columns()
-    if select.args.get("group") or select.args.get("distinct") or any(_aggregates(select)):
+    if select.args.get("group") or select.args.get("distinct") or any(aggregates(select)):
         return Columns()
     return _relation(source, columns_of)
 
@@ -102,7 +102,7 @@ def with_columns(body: Body, names: Sequence[str]) -> str:
     return body.select[:cut] + comma + added + body.select[cut:]
 
 
-def _aggregates(select: exp.Select) -> Iterator[exp.Expr]:
+def aggregates(select: exp.Select) -> Iterator[exp.Expr]:
     """Yield a SELECT's own aggregates: not those over windows or in subqueries."""
     for node in select.find_all(exp.AggFunc):
         above = node.parent

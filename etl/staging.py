@@ -89,7 +89,7 @@ class StagingStep:
         )
 
     def wanted(self) -> str:
-        """The rows the touched keys must have."""
+        """The rows the touched keys must have; an incremental build reads those they have from the relation `old`."""
         latest = (
             f"SELECT {names(list(self.columns), of='o')}, o.{LOAD}, t.gone_at AS {DELETED_AT} "
             f"FROM observed o JOIN touched t ON o._key = t._key AND o.{LOAD} = t.u_load AND o._row = t.u_row"
@@ -99,9 +99,9 @@ class StagingStep:
             return fresh
         on = " AND ".join(f"e.{quote_name(k)} = t.{quote_name(k)}" for k in self.key.values())
         kept = (
-            f"SELECT e.* EXCLUDE ({RUN}, {DELETED_AT}), "
+            f"SELECT e.* EXCLUDE ({RUN}, {DELETED_AT}, _file, _pos), "
             f"CASE WHEN t.has_bad THEN t.gone_at ELSE coalesce(e.{DELETED_AT}, t.gone_at) END AS {DELETED_AT} "
-            f"FROM {quote(self.table.id)} e JOIN touched t ON {on} WHERE t.u_load IS NULL"
+            f"FROM old e JOIN touched t ON {on} WHERE t.u_load IS NULL"
         )
         return f"SELECT * FROM ({fresh}) UNION ALL BY NAME SELECT * FROM ({kept})"
 

@@ -111,18 +111,22 @@ class StagingBuild:
         if loaded.restated:
             touched = f"SELECT * FROM ({touched}) t WHERE {self._in_range(step)}"
         self._writer.temp("touched", touched)
+        wanted = target(step.table, list(step.key.values()), "" if loaded.anew else "touched")
+        if step.incremental:
+            wanted = self._writer.read(wanted, "old")
         self._writer.temp("wanted", step.wanted())
         if not loaded.restated:
             self._quarantine(step, loaded.chain.stream)
         if step.incremental:
             self._guard(step)
-        scope = "" if loaded.anew else "touched"
-        counts = self._writer.bring(target(step.table, list(step.key.values()), scope), "wanted")
+        counts = self._writer.bring(wanted, "wanted")
+        if step.incremental:
+            self._writer.touched(step.table, list(step.key.values()), [])
         changes = Counts()
         if self._warehouse.keeps_changes(step.table):
             changes = self._changes(step, loaded)
-        for name in ("observed", "touched", "wanted"):
-            self._engine.run(f"DROP TABLE {name}")
+        for name in ("observed", "touched", "old", "wanted"):
+            self._engine.run(f"DROP TABLE IF EXISTS {name}")
         return counts, changes
 
     def _changes(self, step: StagingStep, loaded: Loaded) -> Counts:

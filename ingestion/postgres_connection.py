@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starberg.ingestion.postgres_types import SESSION, PgColumn
 from starberg.ingestion.postgres_watch import watch
-from starberg.ingestion.streams import SourceSpec, Stream
+from starberg.ingestion.streams import Connection, SourceSpec, Stream
 from starberg.utils.errors import (
     CredentialsError,
     SourceDataError,
@@ -101,37 +101,45 @@ def address(spec: SourceSpec, secret_of: Callable[[str], str | None]) -> Address
             raise CredentialsError(f"source {spec.name} needs {name}, which is not set", hint=f"Set {name}.")
         return found
 
-    parts: dict[str, str] = {}
-    query: dict[str, str] = {}
-    if declared.url:
-        try:
-            url = urlsplit(secret(declared.url))
-            port = str(url.port or "")
-            if "@" in url.path + url.query + url.fragment:
-                raise ValueError
-        except ValueError:  # most likely of a password that is not percent-encoded: say nothing of what was read
-            hint = "In a password write / as %2F, @ as %40, # as %23, ? as %3F."
-            raise UsageError(f"{declared.url} is no URL", hint=hint) from None
-        if url.scheme.split("+")[0] not in ("postgresql", "postgres"):
-            raise UsageError(f"{declared.url} is no postgresql:// URL")
-        parts = {
-            "host": url.hostname or "",
-            "port": port,
-            "database": unquote(url.path[1:]),
-            "user": unquote(url.username or ""),
-            "password": unquote(url.password or ""),
-        }
-        query = dict(parse_qsl(url.query))
-    host = parts.get("host") or declared.host or query.get("host", "")
-    sslmode = declared.sslmode or query.get("sslmode", "") or ("" if _is_local(host) else "verify-full")
+    said = _url_parts(declared.url, secret(declared.url)) if declared.url else {}
+    return _address(declared, said, secret)
+
+
+def url_address(name: str, url: str) -> Address:
+    """Return where a URL says a database is; UsageError if it is none, which calls it by `name`."""
+    return _address(Connection(url="URL"), _url_parts(name, url), lambda _: "")
+
+
+def _url_parts(name: str, url: str) -> dict[str, str]:
+    """Return what a URL says by the names of libpq; UsageError if it is none, which calls it by `name`."""
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError
+    except ValueError:  # most likely of a password that is not percent-encoded: say nothing of what was read
+        hint = "In a password write / as %2F, @ as %40, # as %23, ? as %3F."
+        raise UsageError(f"{name} is no URL", hint=hint) from None
+    if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise UsageError(f"{name} is no postgresql:// URL")
+    given = {"host": parts.hostname, "port": port, "database": parts.path[1:]}
+    login = {"user": parts.username, "password": parts.password}
+    said = {key: unquote(value) for key, value in {**given, **login}.items() if value}
+    return dict(parse_qsl(parts.query)) | said
+
+
+def _address(declared: Connection, said: Mapping[str, str], secret: Callable[[str], str]) -> Address:
+    """Put together what a URL says and what is declared beside it."""
+    host = said.get("host") or declared.host
+    sslmode = declared.sslmode or said.get("sslmode", "") or ("" if _is_local(host) else "verify-full")
     return Address(
         host=host,
-        port=parts.get("port") or str(declared.port),
-        database=parts.get("database") or declared.database,
-        user=parts.get("user") or declared.user,
-        password=parts.get("password") or secret(declared.password),
+        port=said.get("port") or str(declared.port),
+        database=said.get("database") or declared.database,
+        user=said.get("user") or declared.user,
+        password=said.get("password") or secret(declared.password),
         sslmode=sslmode,
-        sslrootcert=declared.sslrootcert or query.get("sslrootcert", "") or _authorities(sslmode),
+        sslrootcert=declared.sslrootcert or said.get("sslrootcert", "") or _authorities(sslmode),
     )
 
 

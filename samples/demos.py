@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starberg.samples.embedded_postgres import EmbeddedPostgres
+
+log = logging.getLogger(__name__)
 
 Variables = Mapping[str, str]
 
@@ -71,18 +74,25 @@ def _databases(
         fresh = not is_seeded(system, server.connect)
         if fresh:
             midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            seed(system, server.connect, Size(people, days, 7, midnight))
+            written = seed(system, server.connect, Size(people, days, 7, midnight))
+            log.info("seeded", extra={"rows": sum(table["rows"] for table in written)})
         mix = 7 if fresh else random.randrange(10**6)
-        yield Scene(
-            settings(server), lambda: as_rows(mutate(system, server.connect, transactions=transactions, seed=mix))
-        )
+
+        def change() -> Sequence[Mapping[str, Any]]:
+            done = mutate(system, server.connect, transactions=transactions, seed=mix)
+            log.info("changed", extra={"transactions": transactions})
+            return as_rows(done)
+
+        yield Scene(settings(server), change)
 
 
-def _retail_settings(server: EmbeddedPostgres) -> Variables:
+def retail_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the retail warehouse finds a server's database."""
     return {"RETAIL_DATABASE_URL": server.url("operations")}
 
 
-def _mafia_settings(server: EmbeddedPostgres) -> Variables:
+def mafia_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the mafia warehouse finds a server's two databases."""
     from starberg.samples.embedded_postgres import HOST, USER
 
     where = {"HOST": HOST, "PORT": str(server.port), "USER": USER, "PASSWORD": server.password}
@@ -113,7 +123,7 @@ DEMOS: Mapping[str, Demo] = {
         ['query "select * from games.mart_top_rated limit 10"', "explain games.fact_games 1", "status games"],
     ),
     "retail": Demo(
-        partial(_databases, "retail", _retail_settings, people=2000, days=90, transactions=400),
+        partial(_databases, "retail", retail_settings, people=2000, days=90, transactions=400),
         {
             "How did the customer with the most versions change?": (
                 "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, "
@@ -148,7 +158,7 @@ DEMOS: Mapping[str, Demo] = {
         ],
     ),
     "mafia": Demo(
-        partial(_databases, "mafia", _mafia_settings, people=500, days=45, transactions=400),
+        partial(_databases, "mafia", mafia_settings, people=500, days=45, transactions=400),
         {
             "How did the user with the most versions change?": (
                 "SELECT user_id, username, status, level, effective_from, effective_to, is_current FROM dim_users "

@@ -142,12 +142,12 @@ class DatabaseServer:
 
 
 @contextmanager
-def running() -> Iterator[DatabaseServer]:
-    """Start a server with logical decoding and prepared transactions."""
+def running(**more: str) -> Iterator[DatabaseServer]:
+    """Start a server with logical decoding and prepared transactions; `more` are settings of PostgreSQL's own."""
     folder = Path(tempfile.mkdtemp(prefix="starberg-postgres-"))
     # fsync guards against a power cut, not against a crash, and costs half the time.
     durable = {"fsync": "off", "synchronous_commit": "on"}
-    settings = {**durable, "max_prepared_transactions": "5", "max_replication_slots": "50"}
+    settings = {**durable, "max_prepared_transactions": "5", "max_replication_slots": "50", **more}
     try:
         with Server(folder, settings) as server:
             Database(server, server.url()).run(

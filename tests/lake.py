@@ -27,7 +27,7 @@ from servers import FakeClock
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.build import Build, BuildResult
-from starberg.etl.build_writer import BuildOptions, Restate
+from starberg.etl.build_writer import BuildOptions, Restate, Touched
 from starberg.etl.control import BuildState
 from starberg.etl.model import Kind, Warehouse
 from starberg.etl.project import load_warehouse
@@ -208,7 +208,7 @@ class TempLake:
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
             result = self._build(branch, engine, tables, options)
-            checks = self._checks(engine) if check else []
+            checks = self._checks(engine, result.scopes) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
                 raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
@@ -222,10 +222,16 @@ class TempLake:
         """How many tables builds have left a state of."""
         return len(self._states)
 
-    def failing(self) -> list[str]:
-        """Return the checks that fail on what is published."""
+    def failing(self, **touched: str) -> list[str]:
+        """Return the checks that fail on what is published; of some tables, only of the keys a SELECT names."""
         with self.session() as (_, engine, _):
-            return [found.check.name for found in self._checks(engine) if found.status == "failed"]
+            scopes = {}
+            for name, keys in touched.items():
+                scopes[f"{self.name}.{name}"] = Touched(f"touched_{name}", f"checked_{name}")
+                engine.run(f"CREATE TEMP TABLE touched_{name} AS {keys}")
+                rows = f"FROM {self.name}.{name} NATURAL SEMI JOIN touched_{name}"
+                engine.run(f"CREATE TEMP TABLE checked_{name} AS {rows}")
+            return [found.check.name for found in self._checks(engine, scopes) if found.status == "failed"]
 
     def settle(self) -> None:
         """Take what is published for what the last build made, though another hand changed it."""
@@ -257,9 +263,9 @@ class TempLake:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 
-    def _checks(self, engine: DuckDBEngine) -> list[CheckResult]:
+    def _checks(self, engine: DuckDBEngine, scopes: Mapping[str, Touched]) -> list[CheckResult]:
         built = [table for table in self.warehouse.tables.values() if table.kind is not Kind.CHECK]
-        checks = [check for table in built for check in invariants(table, self.warehouse)]
+        checks = [check for table in built for check in invariants(table, self.warehouse, scopes.get(table.id))]
         return [run_check(engine, check) for check in [*checks, *own_checks(self.warehouse)]]
 
     # Asking

@@ -132,7 +132,7 @@ def _forget(work: Work) -> bool:
         return False
     work.remove_all("access_events", "user_id", user["user_id"])
     work.remove("users", user)
-    work.memory.forgotten.append(("users", user))
+    work.memory.forgotten.append(user)
     return True
 
 
@@ -144,7 +144,7 @@ def _come_back(work: Work) -> bool:
     """Add a user again, by the number they had before they asked to be forgotten."""
     if not work.memory.forgotten:
         return False
-    _, user = work.memory.forgotten.pop(0)
+    user = work.memory.forgotten.pop(0)
     _insert_user(work, user["user_id"], user)
     return True
 

@@ -158,7 +158,7 @@ def _forget(work: Work) -> bool:
     if customer is None:
         return False
     work.remove("customers", customer)
-    work.memory.forgotten.append(("customers", customer))
+    work.memory.forgotten.append(customer)
     return True
 
 
@@ -166,7 +166,7 @@ def _come_back(work: Work) -> bool:
     """Add a customer again, by the number they had before they asked to be forgotten."""
     if not work.memory.forgotten:
         return False
-    _, customer = work.memory.forgotten.pop(0)
+    customer = work.memory.forgotten.pop(0)
     _insert_customer(work, customer["customer_id"], customer | retail.new_address(work.rng))
     return True
 

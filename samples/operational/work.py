@@ -24,8 +24,8 @@ Row = dict[str, Any]
 class Memory:
     """What one session of the application remembers between its transactions."""
 
-    forgotten: list[tuple[str, Row]] = field(default_factory=list)
-    """Rows it deleted, with their tables: their keys may come back."""
+    forgotten: list[Row] = field(default_factory=list)
+    """People it deleted: their keys may come back."""
 
 
 @dataclass
@@ -50,7 +50,6 @@ class Work:
         lock: str = CHANGE,
         *,
         where: LiteralString = "TRUE",
-        parameters: Sequence[Any] = (),
         newest: int = 0,
     ) -> Row | None:
         """Return a random row and hold it until the transaction ends; `newest` picks among the last keys only."""
@@ -63,7 +62,7 @@ class Work:
         rows = f"SELECT * FROM {name} AS t WHERE {key} BETWEEN %s AND %s AND ({where})"
         sql = f"{rows} ORDER BY {key} LIMIT 1 {lock} SKIP LOCKED"
         for first, last in ((start, top), (low, start - 1)):
-            if found := self.rows(sql, (first, last, *parameters)):
+            if found := self.rows(sql, (first, last)):
                 return found[0]
         return None
 

@@ -141,6 +141,14 @@ def test_a_caller_s_column_is_taken_as_the_caller_s(shop: Shop) -> None:
     assert shop.rows(f"{lateral} where c.customer_id < 3 order by all") == [(1, 1), (2, 1), (2, 2)]
 
 
+def test_an_aggregate_as_an_argument_is_the_caller_s_or_refused(shop: Shop) -> None:
+    assert shop.rows("select fn_sold_by(min(customer_id)) from fact_sales") == [(2,)]
+    said = complaint(shop, "select fn_sold_by(count(*)) from fact_sales")
+    assert said == "fn_sold_by cannot take COUNT(*) as an argument. Compute it in a subquery, and pass the column."
+    assert "ROW_NUMBER() OVER ()" in complaint(shop, "select fn_sold_by(1 + row_number() over ()) from fact_sales")
+    assert shop.rows("select fn_sold_by((select count(*) - 4 from fact_sales))") == [(2,)]
+
+
 def test_arguments_are_values_of_their_types(shop: Shop) -> None:
     assert ids(shop.rows("from sp_cheap((select 1.0 + 0.5))")) == [1]
     assert ids(shop.rows("from sp_cheap('1.499')")) == [1]  # as DECIMAL(9,2) it is 1.50
@@ -211,6 +219,8 @@ def test_statements_on_stdin_share_what_calls_left(shop: Shop, monkeypatch: pyte
         ("call sp_chaep(1)", "there is no function sp_chaep. Did you mean 'sp_cheap'?"),
         ("select stall.fn_sold_by(1)", "there is no function stall.fn_sold_by. Did you mean 'fn_sold_by'?"),
         ("call sp_cheap", "this CALL cannot be read. Write CALL name(arguments)."),
+        ("call sp_cheap(1) union select (2, 3)", "this CALL cannot be read. Write CALL name(arguments)."),
+        ("call sp_cheap(1, (2)", "this CALL cannot be read. Write CALL name(arguments)."),
         ("call sp_cheap(1) where true", "this CALL cannot be read. Write CALL name(arguments)."),
         ("from cheap; call sp_cheap(1)", "SQL: there is no table cheap. See `starberg tables`."),
     ],

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from database import DatabaseServer, Server
+from database import DatabaseServer, running
 
+from starberg.entrypoints.bootstrap import open_lake
+from starberg.entrypoints.lake import Lake
 from starberg.samples.operational.life import Done, mutate
 from starberg.samples.operational.seeding import is_seeded, seed
 from starberg.samples.operational.system import Size
 from starberg.samples.operational.systems import SYSTEMS
 from starberg.utils.clock import Clock
-from starberg.utils.errors import UsageError
+from starberg.utils.errors import CredentialsError, StarbergError, Unreachable, UsageError
+from starberg.utils.settings import Settings
 
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = Size(people=60, days=15, seed=7, until=UNTIL)
@@ -226,11 +231,10 @@ def test_a_balance_never_falls_below_zero(postgres_server: DatabaseServer) -> No
         postgres_server.drop(database)
 
 
-def test_a_late_transaction_commits_after_younger_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_late_transaction_commits_after_younger_ones() -> None:
     """PostgreSQL itself remembers when each was committed."""
-    settings = {"track_commit_timestamp": "on", "fsync": "off", "synchronous_commit": "on"}
-    with Server(tmp_path_factory.mktemp("late"), settings) as server:
-        apps = Applications(DatabaseServer(server), "retail")
+    with running(track_commit_timestamp="on") as server:
+        apps = Applications(server, "retail")
         apps.seed()
         apps.note("clock_timestamp()", "timestamptz")
         done = apps.mutate(300)
@@ -252,3 +256,73 @@ def test_other_sessions_are_not_waited_for(shop: Applications) -> None:
         holder.commit()
     assert shop.databases["operations"].rows("select count(*) from customers where city = 'held'")[0][0] >= 30
     holder.close()
+
+
+# Where the databases are
+
+
+def lake(home: Path, **environ: str) -> Lake:
+    return open_lake(Settings.load(None, {"STARBERG_HOME": str(home)}, environ))
+
+
+def test_a_database_is_where_the_source_is_declared_or_where_url_says(shop: Applications, tmp_path: Path) -> None:
+    url = shop.databases["operations"].url
+    written = lake(tmp_path, RETAIL_DATABASE_URL=url).seed("retail", people=20, days=5)
+    assert {line["table"]: line["rows"] for line in written} == shop.counts()
+    for typed in (url, f"operations={url}"):
+        done = lake(tmp_path).mutate("retail", [typed], transactions=5, sessions=2)
+        assert done[-1]["kind"] == "all"
+        assert done[-1]["transactions"] == 5
+
+
+def test_the_parts_of_an_address_come_from_settings(postgres_server: DatabaseServer, tmp_path: Path) -> None:
+    apps = Applications(postgres_server, "mafia")
+    environ = {}
+    for name, database in apps.databases.items():
+        where = urlsplit(database.url)
+        parts = {"HOST": where.hostname, "PORT": where.port, "NAME": where.path[1:], "USER": where.username}
+        environ |= {f"{name.upper()}_DB_{part}": str(value) for part, value in parts.items()}
+        environ[f"{name.upper()}_DB_PASSWORD"] = str(where.password)
+    written = lake(tmp_path, **environ).seed("mafia", people=20, days=5)
+    assert {line["table"]: line["rows"] for line in written} == apps.counts()
+    for database in apps.databases.values():
+        postgres_server.drop(database)
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "urls", "said"),
+    [
+        ("retail", [], r"source operations needs RETAIL_DATABASE_URL, which is not set\. .*--url"),
+        ("retail", ["mysql://u:canary@h/d"], r"--url is no postgresql:// URL"),
+        ("retail", ["postgresql://u:can/ary@h/d"], r"--url is no URL\. In a password write / as %2F"),
+        ("retail", ["postgresql://u:can#ary@h/d"], r"--url is no URL"),
+        ("retail", ["postgresql://u:1/canary@h/d"], r"--url is no URL"),
+        ("retail", ["shop=postgresql://u:canary@h/d"], r"each --url is for one of operations\."),
+        (
+            "mafia",
+            ["postgresql://u:canary@h/d"],
+            r"--url user_service=postgresql://… --url game_service=postgresql://…",
+        ),
+        ("games", ["postgresql://u:canary@h/d"], r"no sample database for games"),
+    ],
+)
+def test_a_wrong_address_is_explained_without_its_password(
+    tmp_path: Path, warehouse: str, urls: list[str], said: str
+) -> None:
+    for ask in (lake(tmp_path).seed, lake(tmp_path).mutate):
+        with pytest.raises(StarbergError, match=said) as refused:
+            ask(warehouse, urls)
+        assert not any(part in str(refused.value) for part in ("canary", "can/", "can#"))
+
+
+def test_what_the_server_says_is_passed_on(shop: Applications, tmp_path: Path) -> None:
+    url = shop.databases["operations"].url
+    with pytest.raises(UsageError, match=r'relation "customers" does not exist\. .*`starberg seed`'):
+        lake(tmp_path).mutate("retail", [url])
+    guessed = urlsplit(url)
+    guessed = guessed._replace(netloc=f"starberg:canary@127.0.0.1:{guessed.port}")
+    with pytest.raises(CredentialsError, match="password authentication failed") as refused:
+        lake(tmp_path).seed("retail", [guessed.geturl()])
+    assert "canary" not in str(refused.value)
+    with pytest.raises(Unreachable, match="Connection refused"):
+        lake(tmp_path).seed("retail", ["postgresql://u:canary@127.0.0.1:1/d"])

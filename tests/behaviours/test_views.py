@@ -127,6 +127,8 @@ def test_a_view_that_two_warehouses_have_is_refused_with_both(shop: Shop) -> Non
     shop.lake().run("stall")
     answer = shop.product("query", "from vw_best")
     assert answer.complaint == "vw_best is ambiguous. Name one: shop.vw_best, stall.vw_best; or --warehouse."
+    named_here = "with vw_best as (select 7 as sales) select sales from vw_best"
+    assert list(shop.lake().query(named_here).rows) == [(7,)]
     assert list(shop.lake().query("select a.sales, b.sales from shop.vw_best a, stall.vw_best b").rows) == [(2, None)]
 
 

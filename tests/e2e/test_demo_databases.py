@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-import starberg
 from starberg.samples.demos import DEMOS
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.samples.operational.systems import SYSTEMS
@@ -132,8 +131,21 @@ def test_sums_are_those_of_the_source(shown: Shown) -> None:
     assert [tuple(row.values()) for row in found] == there
 
 
-def test_the_examples_of_the_readme_are_asked_as_they_are_written() -> None:
-    readme = (Path(starberg.__file__).parent / "warehouses/mafia/README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```sql\n(.*?)\n```", readme, re.DOTALL)
-    assert examples
-    assert set(examples) <= set(DEMOS["mafia"].questions.values())
+def test_a_demo_that_is_interrupted_leaves_nothing_running_and_can_be_typed_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "starberg", "--home", str(tmp_path / "home"), "demo", "retail"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "stage build" in line:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        process.stderr.read()
+    assert process.returncode == 130
+    folder = tmp_path / "home" / "demo" / "retail"
+    assert not (folder / "data" / "postmaster.pid").exists()
+    with EmbeddedPostgres(folder) as server:
+        assert asked(server, "operations", "select count(*) > 30000 from sales") == [(True,)]
+    again = json.loads(typed("--home", "home", "--quiet", "--json", "demo", "retail", cwd=tmp_path))
+    assert again["run_after_changes"]["status"] == "SUCCESS"

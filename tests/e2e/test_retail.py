@@ -329,6 +329,26 @@ def test_a_run_without_changes_writes_no_file_of_the_tables(shop: Shop) -> None:
     assert tables() == before
 
 
+def test_a_new_column_of_the_source_is_in_the_mirror_by_itself(shop: Shop, source: Database) -> None:
+    source.run(
+        "alter table products add column shelf text",
+        "insert into products values (3, 'Pen', 'Office', 1.00, true, '2026-02-20Z', '2026-02-20Z', 'B2')",
+    )
+    shop.run()
+    assert shop.rows("select product_id, shelf from mrr_dim_products order by 1") == [(1, None), (2, None), (3, "B2")]
+    assert shop.rows("select product_group from dwh_dim_products where product_id = 3") == [("Office",)]
+
+
+def test_a_sale_is_explained_by_its_row_in_the_source(shop: Shop) -> None:
+    explained = json.loads(shop.type("--json", "explain", "retail.dwh_fact_sales", "7").out)
+    raw = explained["raw"]
+    assert (raw["load"], raw["record"]["customer_id"], raw["record"]["amount"]) == (2, 1, "11.00")
+    assert raw["record"]["transaction_date"] == "2026-01-24 12:00:00+00"
+    moved = json.loads(shop.type("--json", "explain", "retail.dwh_dim_customers", "1").out)
+    assert [version["city"] for version in moved["versions"]] == ["Berlin", "Munich"]
+    assert shop.type("compile", "retail.mrr_fact_sales").code == 0
+
+
 def test_tables_lists_the_views(shop: Shop) -> None:
     listed = {row["table"] for row in json.loads(shop.type("--json", "tables", "retail").out)}
     views = {"etl_logs", "vw_recent_etl_runs", "vw_row_counts_by_layer", "vw_etl_performance_summary"}

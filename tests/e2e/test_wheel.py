@@ -36,7 +36,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_one_import_name_and_brings_its_warehouses(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"starberg"}
-    shipped = (path for top in ("warehouses", "etl/templates") for path in (REPOSITORY / top).rglob("*.*"))
+    shipped = (
+        path
+        for top in ("warehouses", "etl/templates", "samples/operational")
+        for path in (REPOSITORY / top).rglob("*.*")
+    )
     wanted = {f"starberg/{path.relative_to(REPOSITORY)}" for path in shipped if path.suffix != ".pyc"}
     assert {"starberg/py.typed", *wanted} <= set(names)
 

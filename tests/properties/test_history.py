@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import pytest
 from defects import Defect, no_checks, rewritten
-from histories import PROJECT, Differs
+from histories import PROJECT, Differs, keyed_share
 from hypothesis import settings
 from kept_engine import FAST, kept_engines
 from members import Members, moment, valid, with_inferred
@@ -29,6 +29,7 @@ from servers import FakeClock
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
+from starberg.etl import keyed_build
 from starberg.etl.control_tables import TABLES
 from starberg.etl.results import Status
 from starberg.utils.settings import Settings
@@ -218,6 +219,7 @@ def play(seed: int) -> Iterator[Play]:
     with (
         tempfile.TemporaryDirectory(prefix="starberg-history-", dir=FAST) as home,
         patch.object(tempfile, "tempdir", home),
+        patch.object(keyed_build, "KEYED_SHARE", keyed_share(seed)),
         playing("memory"),
         kept_engines() as open_engine,
     ):

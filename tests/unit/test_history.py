@@ -45,6 +45,7 @@ def lake(tmp_path: Path) -> Iterator[TempLake]:
     yield lake
     if lake.builds and not lake.spoilt:
         assert lake.verify() == []
+        assert lake.failing() == []
         assert lake.build().changed == {}
 
 
@@ -436,6 +437,8 @@ def test_a_wrong_version_is_found_by_the_checks(lake: TempLake, found: str, spoi
     lake.build()
     spoil(lake, "dim_customer", "customer_key", spoilt)
     assert found in lake.failing()
+    assert found in lake.failing(dim_customer="SELECT 1 AS customer_id")
+    assert lake.failing(dim_customer="SELECT 2 AS customer_id") == []
 
 
 def test_a_fact_with_another_version_of_its_member_is_found_by_the_checks(lake: TempLake) -> None:
