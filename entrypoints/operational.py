@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from starberg.ingestion.postgres_connection import Address, address, explain, url_address
+from starberg.ingestion.postgres_address import Address, address, url_address
+from starberg.ingestion.postgres_errors import explain
 from starberg.ingestion.streams import SourceSpec
 from starberg.samples.operational import life, seeding
 from starberg.samples.operational.system import Size, System

@@ -12,7 +12,8 @@ from typing import Any
 
 from starberg.engines.base import Engine
 from starberg.ingestion.budget import BudgetLedger
-from starberg.ingestion.postgres_connection import Locked, address
+from starberg.ingestion.postgres_address import address
+from starberg.ingestion.postgres_errors import Locked
 from starberg.ingestion.postgres_log import LogReader, SlotLost
 from starberg.ingestion.postgres_reader import Reader
 from starberg.ingestion.postgres_session import Session

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from starberg.ingestion.postgres_connection import Control, address
+from starberg.ingestion.postgres_address import address
+from starberg.ingestion.postgres_connection import Control
 from starberg.ingestion.postgres_log import LogReader
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.errors import CredentialsError, StarbergError, UsageError

@@ -1,146 +1,26 @@
-"""The connection to one PostgreSQL database: where it is, who it is, and what its catalog says.
+"""The connection that is not the scanner's: it holds a table's lock and asks what a snapshot cannot tell.
 
-Rows are read through the engine's scanner; this side holds the table's lock meanwhile, so that no ALTER or TRUNCATE
-can commit between looking at the catalog and reading, and asks what a snapshot cannot tell.
+While the lock is held no ALTER or TRUNCATE can commit between looking at the catalog and reading the rows.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from starberg.ingestion.postgres_types import SESSION, PgColumn
+from starberg.ingestion.postgres_address import Address
+from starberg.ingestion.postgres_errors import AGAIN, explain
+from starberg.ingestion.postgres_types import PgColumn
 from starberg.ingestion.postgres_watch import watch
-from starberg.ingestion.streams import Connection, SourceSpec, Stream
-from starberg.utils.errors import (
-    CredentialsError,
-    SourceDataError,
-    StarbergError,
-    TransientError,
-    Unreachable,
-    UsageError,
-)
+from starberg.ingestion.streams import Stream
+from starberg.utils.errors import StarbergError, Unreachable
 from starberg.utils.sql import quote
 
 if TYPE_CHECKING:
     import psycopg2.extensions
-
-LOCK_WAIT_S = 30
-SCANNER_LOCK_WAIT_S = 3
-"""The scanner's sessions may stand behind an ALTER that itself waits for our lock: nobody would get on."""
-STATEMENT_TIMEOUT_S = 6 * 3600
-_AGAIN = "Is PostgreSQL running there? Nothing was landed; run again."
-_OPEN = "could not connect|Unable to connect|terminating connection|server closed|SSL connection|not open|no connection"
-
-
-class Locked(TransientError):
-    """The table's lock could not be had in time."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a database is and who asks."""
-
-    host: str
-    port: str
-    database: str
-    user: str
-    password: str = field(repr=False)
-    sslmode: str
-    sslrootcert: str
-
-    @property
-    def secret(self) -> dict[str, str]:
-        """Return what goes into the engine's secret."""
-        parts = ("host", "port", "database", "user", "password")
-        return {part: getattr(self, part) for part in parts}
-
-    @property
-    def login(self) -> dict[str, Any]:
-        """Return psycopg2's parameters."""
-        secret = self.secret
-        return {"dbname": secret.pop("database"), **{k: v for k, v in secret.items() if v}, **self.options(LOCK_WAIT_S)}
-
-    def options(self, lock_wait_s: int) -> dict[str, str]:
-        """Return libpq's options, of which none is secret."""
-        limits = {
-            "lock_timeout": f"{lock_wait_s}s",
-            "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
-            "idle_in_transaction_session_timeout": "0",  # the table's lock is held idly while the scanner reads
-            "default_transaction_read_only": "on",
-            "row_security": "off",  # rows that a policy hides are an error instead of deletes
-        }
-        session = " ".join(f"-c {name}={value}" for name, value in {**SESSION, **limits}.items())
-        keepalives = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
-        keepalives["tcp_user_timeout"] = "60000"
-        tls = {"sslmode": self.sslmode, "sslrootcert": self.sslrootcert}
-        given = {"application_name": "starberg", "connect_timeout": "15", **keepalives, **tls, "options": session}
-        return {name: value for name, value in given.items() if value}
-
-    def connection_string(self) -> str:
-        """Return the scanner's options as libpq's connection string."""
-        return " ".join(f"{name}='{value}'" for name, value in self.options(SCANNER_LOCK_WAIT_S).items())
-
-
-def address(spec: SourceSpec, secret_of: Callable[[str], str | None]) -> Address:
-    """Return where a source's database is; CredentialsError if a setting it names is not set."""
-    declared = spec.connection
-    assert declared is not None
-
-    def secret(name: str) -> str:
-        if not name:
-            return ""
-        found = secret_of(name)
-        if found is None:
-            raise CredentialsError(f"source {spec.name} needs {name}, which is not set", hint=f"Set {name}.")
-        return found
-
-    said = _url_parts(declared.url, secret(declared.url)) if declared.url else {}
-    return _address(declared, said, secret)
-
-
-def url_address(name: str, url: str) -> Address:
-    """Return where a URL says a database is; UsageError if it is none, which calls it by `name`."""
-    return _address(Connection(url="URL"), _url_parts(name, url), lambda _: "")
-
-
-def _url_parts(name: str, url: str) -> dict[str, str]:
-    """Return what a URL says by the names of libpq; UsageError if it is none, which calls it by `name`."""
-    try:
-        parts = urlsplit(url)
-        port = str(parts.port or "")
-        if "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError
-    except ValueError:  # most likely of a password that is not percent-encoded: say nothing of what was read
-        hint = "In a password write / as %2F, @ as %40, # as %23, ? as %3F."
-        raise UsageError(f"{name} is no URL", hint=hint) from None
-    if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
-        raise UsageError(f"{name} is no postgresql:// URL")
-    given = {"host": parts.hostname, "port": port, "database": parts.path[1:]}
-    login = {"user": parts.username, "password": parts.password}
-    said = {key: unquote(value) for key, value in {**given, **login}.items() if value}
-    return dict(parse_qsl(parts.query)) | said
-
-
-def _address(declared: Connection, said: Mapping[str, str], secret: Callable[[str], str]) -> Address:
-    """Put together what a URL says and what is declared beside it."""
-    host = said.get("host") or declared.host
-    sslmode = declared.sslmode or said.get("sslmode", "") or ("" if _is_local(host) else "verify-full")
-    return Address(
-        host=host,
-        port=said.get("port") or str(declared.port),
-        database=said.get("database") or declared.database,
-        user=said.get("user") or declared.user,
-        password=said.get("password") or secret(declared.password),
-        sslmode=sslmode,
-        sslrootcert=declared.sslrootcert or said.get("sslrootcert", "") or _authorities(sslmode),
-    )
 
 
 @dataclass(frozen=True)
@@ -172,7 +52,7 @@ class Control:
             self._connection.autocommit = True
             self._watch = watch(self.address)
         if self._connection.closed:
-            raise Unreachable(f"source {self.name}: the connection was lost", hint=_AGAIN)
+            raise Unreachable(f"source {self.name}: the connection was lost", hint=AGAIN)
         return self._connection
 
     def _connect(self) -> psycopg2.extensions.connection:
@@ -265,62 +145,6 @@ class Control:
             if (identity == "d" and is_primary) or (identity == "i" and is_replica):
                 replica = frozenset(names)
         return TableFacts(oid, columns, unique, replica)
-
-
-def explain(source: str, text: str, code: str = "") -> StarbergError:
-    """Return our error for what libpq said (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-    message = f"source {source}: {text}"
-    if code.startswith("28") or re.search("authentication failed|no password supplied|pg_hba.conf", text):
-        return CredentialsError(message)
-    if "row-level security policy" in text:
-        return CredentialsError(message, hint="Its rows are hidden from this role: ALTER ROLE … BYPASSRLS;")
-    if code == "42501" or "permission denied" in text:
-        return CredentialsError(message, hint="Grant the role SELECT on the table (and USAGE on its schema).")
-    if code in ("42P01", "3F000", "3D000") or "does not exist" in text:
-        return UsageError(message, hint="Check `table` and `connection` in warehouse.yml.")
-    if code == "55P03" or "lock timeout" in text:
-        return Locked(message, hint="Somebody holds the table, or waits for it; run again.")
-    if code == "55006":
-        return TransientError(message, hint="Another run reads the slot, or one that was killed still ends; run again.")
-    if code in ("57014", "40001", "40P01") or re.search("statement timeout|conflict with", text):
-        return TransientError(message, hint="Run again.")
-    if code[:2] in ("08", "57", "53") or not code or re.search(_OPEN, text):
-        return Unreachable(message, hint=_AGAIN)
-    return SourceDataError(message)
-
-
-@contextmanager
-def scanning(source: str) -> Iterator[None]:
-    """Turn the errors of the engine's scanner into those of the source."""
-    try:
-        yield
-    except TransientError:
-        raise
-    except StarbergError as error:
-        text = error.args[0]
-        if not re.search("Failed to|ostgres|libpq|server closed", text):
-            raise
-        said = text.rsplit('": ', 1)[-1].split(" LINE 1:")[0].strip()
-        lost = "FATAL" in said or said.endswith(":") or re.search(_OPEN, text)
-        said = "the connection was lost" if said.endswith(":") else re.sub("^(ERROR|FATAL): *", "", said)
-        raise explain(source, said, "" if lost else "XX000") from error
-
-
-def _is_local(host: str) -> bool:
-    if not host or host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _authorities(sslmode: str) -> str:
-    if not sslmode.startswith("verify"):
-        return ""
-    from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
-    return str(DEFAULT_CA_BUNDLE_PATH)
 
 
 _COLUMNS = """

@@ -21,7 +21,8 @@ from starberg.engines.base import Engine
 from starberg.ingestion.log_rows import LogRows
 from starberg.ingestion.log_spool import ChangeFile, Snapshot, close_all
 from starberg.ingestion.pgoutput import Begin, Change, Commit, Decoder, Truncate
-from starberg.ingestion.postgres_connection import Control, Locked
+from starberg.ingestion.postgres_connection import Control
+from starberg.ingestion.postgres_errors import Locked
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.ingestion.table_columns import table_columns, unproven_key
 from starberg.ingestion.table_source import TableExtract

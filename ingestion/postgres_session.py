@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from starberg.engines.base import Engine
-from starberg.ingestion.postgres_connection import Address, Control, scanning
+from starberg.ingestion.postgres_address import Address
+from starberg.ingestion.postgres_connection import Control
+from starberg.ingestion.postgres_errors import scanning
 from starberg.ingestion.postgres_marks import Horizon
 from starberg.ingestion.streams import SourceSpec
 from starberg.utils.errors import CredentialsError, StarbergError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from starberg.ingestion.postgres_connection import Address
+    from starberg.ingestion.postgres_address import Address
 
 ASKED_EVERY_S = 30.0
 ANSWER_S = 15

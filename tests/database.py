@@ -88,7 +88,7 @@ class Database:
 
     def connect(self) -> Any:
         """Open a session of its own, with transactions."""
-        return psycopg2.connect(self.url, connect_timeout=10)
+        return psycopg2.connect(self.url, connect_timeout=60)
 
     def run(self, *statements: str) -> None:
         """Run statements, each committed at once."""

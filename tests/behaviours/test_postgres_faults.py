@@ -103,7 +103,7 @@ def test_no_session_stays_behind(source: Feed) -> None:
 
 
 def test_a_table_that_is_locked_stops_the_run_in_time(source: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("starberg.ingestion.postgres_connection.LOCK_WAIT_S", 1)
+    monkeypatch.setattr("starberg.ingestion.postgres_address.LOCK_WAIT_S", 1)
     owner = source.database.connect()
     owner.cursor().execute("lock table t in access exclusive mode")
     with pytest.raises(TransientError, match="lock timeout"):
@@ -117,7 +117,7 @@ def test_an_alter_in_the_middle_goes_first_and_the_reading_begins_anew(
     source: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table rewritten after the snapshot would read as empty."""
-    monkeypatch.setattr("starberg.ingestion.postgres_connection.SCANNER_LOCK_WAIT_S", 1)
+    monkeypatch.setattr("starberg.ingestion.postgres_address.SCANNER_LOCK_WAIT_S", 1)
     waiting = threading.Thread(target=lambda: source.database.run("alter table t alter id type bigint"))
     with monkeypatch.context() as patch:
         interrupted(patch, Reader, "_write", lambda: (waiting.start(), time.sleep(0.3)))
@@ -132,7 +132,7 @@ def test_a_statement_that_takes_too_long_ends_the_run(
     database.run("create view slow as select n as id, pg_sleep(0.2) is null as b from generate_series(1, 50) n")
     source = Feed(tmp_path, database, {"slow": {"table": "public.slow", "key": ["id"]}})
     with monkeypatch.context() as patch:
-        patch.setattr("starberg.ingestion.postgres_connection.STATEMENT_TIMEOUT_S", 1)
+        patch.setattr("starberg.ingestion.postgres_address.STATEMENT_TIMEOUT_S", 1)
         with pytest.raises(TransientError, match="statement timeout"):
             source.ingest()
     assert database.rows("select count(*) from pg_stat_activity where application_name = 'starberg'") == [(0,)]

@@ -279,7 +279,7 @@ def test_a_first_load_waits_for_open_transactions_and_says_so(
     tmp_path: Path, items: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that began before the slot may have changes that neither the log nor the snapshot tells."""
-    monkeypatch.setattr("starberg.ingestion.postgres_connection.LOCK_WAIT_S", 1)
+    monkeypatch.setattr("starberg.ingestion.postgres_address.LOCK_WAIT_S", 1)
     monkeypatch.setattr(postgres_log, "_OPEN_WAIT_S", 1)
     held = items.connect()
     held.cursor().execute("insert into items values (10, 'open')")

@@ -84,6 +84,8 @@ def test_connections_reset_at_any_point_of_a_run(source: Feed, proxy: TcpProxy) 
 def test_a_network_that_swallows_everything_ends_the_run_and_the_next_one_goes_on(
     source: Feed, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
+    if first and source.streams["t"]["capture"] in ("high_water_mark", "keys"):
+        pytest.skip("their first load is a full one")
     if not first:
         source.ingest()
         changed(source, 1)

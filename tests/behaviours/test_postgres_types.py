@@ -34,6 +34,8 @@ VALUES: dict[str, tuple[str, str, str, Any]] = {
     "c_text": ("text", "E'it''s\\nä \"\\\\ 😀'", "VARCHAR", "it's\nä \"\\ 😀"),
     "c_varchar": ("varchar(10)", "'  x '", "VARCHAR", "  x "),
     "c_char": ("char(5)", "'ab'", "VARCHAR", "ab"),
+    "c_flag": ("char(1)", "'ä'", "VARCHAR", "ä"),
+    "c_blank": ("char(1)", "''", "VARCHAR", ""),
     "c_name": ("name", "'n'", "VARCHAR", "n"),
     "c_bytea": ("bytea", "'\\x00ff5c27'", "BLOB", b"\x00\xff\\'"),
     "c_date": ("date", "'0001-01-01'", "DATE", dt.date(1, 1, 1)),
