@@ -16,7 +16,7 @@ from typing import Any
 from starberg.engines.base import Engine
 from starberg.etl.control_tables import COLUMNS, KEYS
 from starberg.etl.row_delta import Counts, RowDelta, Target
-from starberg.utils.sql import names, quote, text
+from starberg.utils.sql import quote, quote_name, text
 
 FOLD_FILES = 50
 FORMAT_VERSION = 1
@@ -100,11 +100,16 @@ class ControlTables:
         return counts
 
     def _rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table's rows; a column that the lake's tables do not have yet is null."""
         if table not in self._existing:
             return []
-        columns = list(COLUMNS[table])
-        rows = self._engine.rows(f"SELECT {names(columns)} FROM {quote(f'{self._warehouse}.{table}')}")
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        source = quote(f"{self._warehouse}.{table}")
+        there = {column.name for column in self._engine.columns(f"FROM {source}")}
+        listed = ", ".join(
+            quote_name(name) if name in there else f"NULL AS {quote_name(name)}" for name in COLUMNS[table]
+        )
+        rows = self._engine.rows(f"SELECT {listed} FROM {source}")
+        return [dict(zip(COLUMNS[table], row, strict=True)) for row in rows]
 
 
 def state_row(table: str, state: BuildState) -> dict[str, Any]:

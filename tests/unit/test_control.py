@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from lake import TempLake
 
 from starberg.etl.control import ControlTables
-from starberg.etl.control_tables import TABLES
+from starberg.etl.control_tables import COLUMNS, TABLES
 from starberg.etl.row_delta import RowDelta
 
 RESULT = {"run_id": "r1", "check_name": "unique", "table_name": "dim_user", "severity": "error", "status": "failed"}
@@ -55,3 +56,14 @@ def test_a_log_is_folded_when_it_has_many_files(lake: TempLake, monkeypatch: pyt
         write(lake, "data_quality_results", {**RESULT, "run_id": f"r{number}"})
         assert lake.rows("select count(*) from data_quality_results") == [(number + 1,)]
         assert lake.table("data_quality_results").facts()["files"] <= 3
+
+
+def test_a_lake_whose_control_tables_lack_a_column_is_read_and_gets_it(lake: TempLake) -> None:
+    mark = {"table_name": "t", "source": "api", "stream": "games", "load_seq": 3}
+    older = {name: kind for name, kind in COLUMNS["high_water_mark"].items() if name != "source_rows"}
+    with patch.dict(COLUMNS, high_water_mark=older):
+        write(lake, "high_water_mark", mark)
+    with lake.session() as (_, engine, _):
+        assert ControlTables(engine, lake.name, ["high_water_mark"]).published_loads() == {"api.games": 3}
+    write(lake, "high_water_mark", {**mark, "load_seq": 4, "source_rows": 9})
+    assert lake.rows("select load_seq, source_rows from high_water_mark") == [(4, 9)]
