@@ -148,6 +148,9 @@ class KeyedBuild:
             if touched is None:
                 raise Refused(f"{dimension.name} was built whole")
             return touched.keys
+        there = {column.name for column in self._engine.columns(f"FROM {self._engine.scan(published)}")}
+        if not {*header.natural_key, dimension.surrogate_key} <= there:
+            raise Refused(f"{dimension.name} had other key columns")
         key, number = names(header.natural_key), quote_name(dimension.surrogate_key)
         was = f"SELECT {key}, {number} FROM {self._engine.scan(published)} WHERE {number} <> {UNKNOWN_KEY}"
         now = f"SELECT {key}, {number} FROM {quote(dimension.id)} WHERE {number} <> {UNKNOWN_KEY}"
