@@ -27,8 +27,9 @@ STORE_REQUESTS_OF_AN_IDLE_RUN = 50
 UNLIKE = (
     *("_run_id", "run_id", "inputs"),
     *("duration_ms", "seconds_by_stage", "peak_rss_bytes", "store_requests", "bytes_read", "bytes_written"),
+    "ended_at",
 )
-"""The columns of names drawn anew, of locations and of what a run cost. The clocks stand, so times are alike."""
+"""The columns of names drawn anew, of locations and of what a run cost. The clocks stand, so other times are alike."""
 
 
 @dataclass(frozen=True)
