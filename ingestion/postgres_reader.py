@@ -200,13 +200,16 @@ class Reader:
 
     def _landed_since(self, value: Any) -> list[Manifest]:
         """Return the loads that may hold rows at or past a mark: `seen` only grows along the chain."""
+
+        def is_past(cursor: Mapping[str, Any]) -> bool:
+            return value is not None and "seen" in cursor and cursor["seen"] < value
+
         found: list[Manifest] = []
-        load = self.previous
+        load = None if self.previous is None or is_past(self.previous.cursor) else self.previous
         while load is not None:
-            if value is not None and "seen" in load.cursor and load.cursor["seen"] < value:
-                break
             found.append(load)
-            load = self.chain.load(load.seq - 1) if load.seq > 1 else None
+            before = load.cursor_before  # of the load before: it is fetched only if it is needed
+            load = None if before is None or is_past(before) else self.chain.load(load.seq - 1)
         return found[::-1]
 
     def _extract(
