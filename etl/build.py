@@ -257,7 +257,8 @@ class Build:
         loaded = self._loaded[history.staging.name]
         build = HistoryBuild(history, self._engine, self._writer, self._references(table))
         published = loaded.published if changed and not loaded.restated else 0
-        return build.apply(before, changed, mark, published=published)
+        scope = self._writer.scopes.get(history.staging.id)
+        return build.apply(before, changed, mark, published=published, staged=scope.before if scope else "")
 
     def _references(self, table: Table) -> list[tuple[str, Lookup]]:
         """Return the relations, computed, whose natural keys may become inferred members of a dimension."""

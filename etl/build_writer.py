@@ -47,10 +47,12 @@ class Touched:
     """What a build computed again of one table; all other rows are as they were.
 
     Temporary tables: `keys`, and what the table holds for them afterwards, `rows`, in the columns that checks look at.
+    Of a staging table `before` is what it held, in full.
     """
 
     keys: str
     rows: str
+    before: str = ""
 
 
 class Writer:
@@ -73,9 +75,9 @@ class Writer:
         """Compute a SELECT into a temporary table, replacing an earlier one."""
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
 
-    def read(self, wanted: Target, into: str) -> Target:
+    def read(self, wanted: Target, into: str, columns: Sequence[str] = ()) -> Target:
         """Copy the rows in a target's scope, and where they stand, to a temporary table; return the target with it."""
-        self._delta.read(wanted, into)
+        self._delta.read(wanted, into, columns)
         return replace(wanted, old=into)
 
     def bring(self, wanted: Target, relation: str) -> Counts:
@@ -84,8 +86,11 @@ class Writer:
             self._compare(wanted.name, relation)
         return self._delta.apply(wanted, relation)
 
-    def touched(self, table: Table, key: Sequence[str], looked_at: Sequence[str]) -> None:
-        """Note that only the keys in the relation `touched` were built, and read back what became of them."""
+    def touched(self, table: Table, key: Sequence[str], looked_at: Sequence[str], before: str = "") -> None:
+        """Note that only the keys in the relation `touched` were built, and read back what became of them.
+
+        The temporary table `before` of their rows as they were, if there is one, is kept under another name.
+        """
         found = Touched(quote_name(f"touched_{table.name}"), quote_name(f"checked_{table.name}"))
         self.temp(found.keys, f"SELECT {names(list(key))} FROM touched")
         looked_at = list(dict.fromkeys([*key, *looked_at]))
@@ -93,6 +98,9 @@ class Writer:
             found.rows,
             f"SELECT {names(looked_at)} FROM {quote(table.id)} SEMI JOIN {found.keys} USING ({names(list(key))})",
         )
+        if before:
+            found = replace(found, before=quote_name(f"before_{table.name}"))
+            self._engine.run(f"ALTER TABLE {before} RENAME TO {found.before}")
         self.scopes[table.id] = found
 
     def append(self, wanted: Target, relation: str) -> Counts:

@@ -97,15 +97,17 @@ class Compiler:
             "referenced": referenced(list(history.key), references, types),
             "observations": history.observations(),
             "decided": history.decided("observations", unreadable=True),
-            "versions": history.versions("decided", "observations", columns),
+            "versions": history.versions("decided", "observations"),
             "members": history.members("versions", "referenced"),
+            "numbered": numbered_versions("members", "", list(history.key), [], history.table.surrogate_key, 0),
         }
         for name, select in views.items():
             self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
-        number = history.table.surrogate_key
-        rows = numbered_versions("members", "", list(history.key), [], number, 0)
-        unknown = history.unknown(self._engine.columns("SELECT * EXCLUDE (_place) FROM versions"))
-        return views | {history.table.id: f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"}
+        rows = history.shown("numbered", "observations", columns)
+        unknown = history.unknown(
+            self._engine.columns(f"SELECT * EXCLUDE ({history.table.surrogate_key}) FROM ({rows})")
+        )
+        return views | {history.table.id: f"{rows} UNION ALL BY NAME {unknown}"}
 
     def _sources(self, tables: list[Table]) -> dict[str, str]:
         views = {facts.source_relation(table): facts.source_rows(table) for table in tables}

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER, RUN, staging_key, with_relations
+from starberg.etl.compile import DELETED_AT, LOAD, OBSERVED, OP, ROW_NUMBER, RUN, staging_key, with_relations
 from starberg.etl.dimensions import header_of, unknown_member
 from starberg.etl.model import UNKNOWN_KEY, DimensionHeader, Lookup, Table, Warehouse
 from starberg.etl.sql_body import output_name, parse_body
@@ -143,25 +143,49 @@ class History:
             f"FROM followed WHERE {OP} = 'U'",
         )
 
-    def versions(self, decided: str, values: str, columns: Sequence[str]) -> str:
-        """Return decided versions in the dimension's own columns, as they stand in the relation `values`, and added."""
+    def versions(self, decided: str, observations: str) -> str:
+        """Return decided versions with the tracked columns as their last observations have them."""
+        tracked = "".join(f", o.{quote_name(name)}" for name in self.tracked)
+        return f"SELECT v.*{tracked} FROM {decided} v JOIN {observations} o USING ({LOAD}, {ROW_NUMBER})"
+
+    def shown(self, numbered: str, values: str, columns: Sequence[str]) -> str:
+        """Return numbered versions in all of the dimension's columns; `values` has them by load and row number."""
+        own = {name.lower() for name in (*self.key, LOAD)}
+        listed = ", ".join(f"{'n' if name.lower() in own else 'o'}.{quote_name(name)}" for name in columns)
         return (
-            f"SELECT {names(list(columns), of='o')}, v.* EXCLUDE ({names(list(self.key))}, {LOAD}, {ROW_NUMBER}) "
-            f"FROM {decided} v JOIN {values} o USING ({LOAD}, {ROW_NUMBER})"
+            f"SELECT n.{quote_name(self.table.surrogate_key)}, {listed}, {names([CHANGED_AT, *ADDED[:-1]], of='n')} "
+            f"FROM {numbered} n LEFT JOIN {values} o USING ({LOAD}, {ROW_NUMBER})"
         )
 
-    def kept_values(self, observations: str, decided: str, old: str, columns: Sequence[str], until: int) -> str:
-        """Return the values of versions whose last observation is of a load until one, as the dimension has them.
+    def staged_values(self, before: str, versions: str, alone: str, columns: Sequence[str]) -> str:
+        """Return the values of versions whose last observation staging had, before the build, as its live row.
 
-        A version of the same member and load has the values of the same observation, if its load has only one of it.
+        `alone` has the keys and loads with a single observation: a live row of that load has its values.
         """
-        key = names(list(self.key))
-        one = f"SELECT {key}, {LOAD} FROM {observations} WHERE {OP} = 'U' GROUP BY ALL HAVING count(*) = 1"
-        wanted = f"SELECT DISTINCT {key}, {LOAD}, {ROW_NUMBER} FROM {decided} WHERE {LOAD} <= {until}"
-        known = f"SELECT DISTINCT ON ({key}, {LOAD}) * FROM {old}"
+        key = names([*self.key, LOAD])
+        rows = f"SELECT * EXCLUDE ({DELETED_AT}, {RUN}, _file, _pos) FROM {before} WHERE {DELETED_AT} IS NULL"
+        select = with_relations({self.staging.name: rows}, with_columns(parse_body(self.table.select), [LOAD]))
         return (
-            f"SELECT {names(list(columns), of='k')}, w.{ROW_NUMBER} FROM ({known}) k "
-            f"JOIN ({wanted}) w USING ({key}, {LOAD}) SEMI JOIN ({one}) USING ({key}, {LOAD})"
+            f"SELECT {names(list(columns), of='k')}, v.{ROW_NUMBER} FROM ({select}) k JOIN {versions} v USING ({key}) "
+            f"SEMI JOIN {alone} USING ({key})"
+        )
+
+    def alone(self, observations: str) -> str:
+        """Return the keys and loads with a single observation of a relation: key and load tell which it is."""
+        key = names([*self.key, LOAD])
+        return f"SELECT {key} FROM {observations} WHERE {OP} = 'U' GROUP BY ALL HAVING count(*) = 1"
+
+    def kept(self, numbered: str, old: str, alone: str) -> str:
+        """Return the old versions that have the number, span and flags of a numbered one.
+
+        `_sure` tells that they show the same observation too; of others a column that is not tracked may differ.
+        """
+        alike = " AND ".join(f"n.{name} IS NOT DISTINCT FROM o.{name}" for name in ADDED)
+        return (
+            f"SELECT o.*, n.is_inferred OR (n.{LOAD} = o.{LOAD} AND a.{LOAD} IS NOT NULL) AS _sure "
+            f"FROM {old} o JOIN {numbered} n USING ({quote_name(self.table.surrogate_key)}) "
+            f"LEFT JOIN {alone} a ON {_same('a', 'n', [*self.key, LOAD])} "
+            f"WHERE {_same('n', 'o', list(self.key))} AND {alike}"
         )
 
     def _accepted(self, observations: str, *, unreadable: bool) -> dict[str, str]:

@@ -78,15 +78,17 @@ class RowDelta:
         self._tables = tables
         self._run_id = run_id
 
-    def read(self, target: Target, into: str) -> None:
+    def read(self, target: Target, into: str, columns: Sequence[str] = ()) -> None:
         """Fill a temporary table with the target's rows in its scope, and where each stands: `_file`, `_pos`.
 
-        Whoever needs these rows reads this instead of the table: finding a few keys' rows costs as much as reading all.
+        `columns` are those to read (default: all). Whoever needs these rows reads this instead of the table: finding a
+        few keys' rows in full width costs as much as reading all.
         """
         scan = self._engine.scan(self._tables.pointers[target.name])
         on = " AND ".join(f"s.{quote_name(k)} = t.{quote_name(k)}" for k in target.scope_key or target.key)
+        listed = names(list(columns), of="s") if columns else "s.* EXCLUDE (filename, file_row_number)"
         self._engine.run(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT s.* EXCLUDE (filename, file_row_number), "
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {listed}, "
             f"filename AS _file, file_row_number AS _pos FROM {scan} s SEMI JOIN {target.scope} t ON {on}"
         )
 

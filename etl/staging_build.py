@@ -121,7 +121,7 @@ class StagingBuild:
             self._guard(step)
         counts = self._writer.bring(wanted, "wanted")
         if step.incremental:
-            self._writer.touched(step.table, list(step.key.values()), [DELETED_AT])
+            self._writer.touched(step.table, list(step.key.values()), [DELETED_AT], before="old")
         changes = Counts()
         if self._warehouse.keeps_changes(step.table):
             changes = self._changes(step, loaded)
