@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
-from starberg.entrypoints.early_engine import EarlyEngine
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
 from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
@@ -284,17 +283,14 @@ class Lake:
 
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
-        with (
-            EarlyEngine(self.open_engine) as open_engine,
-            tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch,
-        ):
-            from starberg.etl.pipeline import Pipeline
+        from starberg.etl.pipeline import Pipeline
 
+        with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
             yield Pipeline(
                 declared,
                 catalog=self.catalog,
                 store=self.store,
-                open_engine=open_engine,
+                open_engine=self.open_engine,
                 scratch=Path(scratch),
                 clock=self.clock,
             )

@@ -29,7 +29,7 @@ def due_checks(
     for table in warehouse.tables.values():
         related = {table.id, *(f"{table.warehouse}.{name}" for name in _checked_against(table))}
         if table.id in existing and related & {*moved}:
-            checks += invariants(table, warehouse, scopes.get(table.id))
+            checks += invariants(table, warehouse, scopes)
     return [*checks, *own_checks(warehouse, existing)]
 
 

@@ -40,7 +40,7 @@ from starberg.etl.selection import selected
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.ingestion.streams import SourceSpec, Stream
-from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock

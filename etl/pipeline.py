@@ -28,8 +28,8 @@ from starberg.etl.quality import CheckResult, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Branch, Catalog, gone
-from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.lake_file import claim
 from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
@@ -153,7 +153,7 @@ class Pipeline:
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
             with self._stage(progress, "publish"):
-                self._catalog.publish(branch, f"{options.command} {self._warehouse.name} {progress.run_id}")
+                tables.publish(f"{options.command} {self._warehouse.name} {progress.run_id}")
             self._tidy(branch, f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}" if moved else "")
             return status
 
@@ -178,7 +178,12 @@ class Pipeline:
             with closing(self._open_engine()) as engine:
                 engine.confine([self._store.root, str(self._scratch)])
                 engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in STATE})
-                yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
+                tables = BranchTables(self._catalog, self._store, branch, pointers)
+                try:
+                    yield branch, engine, tables
+                except CheckFailed:
+                    tables.save()  # so that people can look at what failed
+                    raise
         except CheckFailed:
             raise
         except BaseException:
@@ -295,7 +300,7 @@ class Pipeline:
                     if not self._catalog.published(row.run_id):
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
                         control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
-                        self._catalog.publish(branch, f"log {row.run_id}")
+                        tables.publish(f"log {row.run_id}")
                 except Conflict:
                     continue
                 finally:

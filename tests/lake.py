@@ -36,8 +36,9 @@ from starberg.etl.quality import CheckResult, run_check
 from starberg.etl.results import TableDifference, TableResult
 from starberg.ingestion.landing import Landing
 from starberg.ingestion.source import Extract
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Branch, Catalog
-from starberg.storage.iceberg_tables import BranchTables, IcebergTable, read_table
+from starberg.storage.iceberg_tables import IcebergTable, read_table
 from starberg.storage.local_store import LocalStore
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
@@ -215,7 +216,7 @@ class TempLake:
             failed = [found for found in checks if found.status == "failed"]
             if failed:
                 raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
-            self.catalog.publish(branch, "build")
+            tables.publish("build")
         self._states |= result.states
         self._loads |= {f"{load.source}.{load.stream}": load.seq for load in result.marks.values()}
         return Built(result, checks)
