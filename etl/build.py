@@ -389,4 +389,4 @@ def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:
 
 
 def _parts(table: Table) -> dict[str, str]:
-    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True))
+    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True, exclude={"checks"}))

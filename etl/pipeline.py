@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import resource
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.model import Table, Warehouse
-from starberg.etl.quality import CheckResult, run_check
+from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
@@ -49,12 +49,13 @@ _LOG = ".log"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does. `wait_s` is how long it waits for another run of the warehouse."""
+    """What a run does. `wait_s` is how long it waits for another run of the warehouse; `checks` are a caller's own."""
 
     command: str = "run"
     etl: bool = True
     build: BuildOptions = field(default_factory=BuildOptions)
     wait_s: float = 600.0
+    checks: Sequence[DataQualityCheck] = ()
 
 
 @dataclass
@@ -68,6 +69,7 @@ class _Progress:
     loads: list[LoadResult] = field(default_factory=list)
     tables: Sequence[TableResult] = ()
     notes: list[str] = field(default_factory=list)
+    checks: list[Mapping[str, object]] = field(default_factory=list)
     bytes_from_sources: int = 0
 
 
@@ -148,7 +150,7 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved, tables.pointers, result)
+                checks = self._check(engine, tables, moved, result, options)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
@@ -203,14 +205,17 @@ class Pipeline:
         return own
 
     def _check(
-        self, engine: Engine, moved: set[str], existing: Collection[str], build: BuildResult
+        self, engine: Engine, tables: BranchTables, moved: set[str], build: BuildResult, options: RunOptions
     ) -> list[CheckResult]:
-        """Run the checks that are due: `moved` are the tables that changed, of those `existing`."""
-        checks = due_checks(self._warehouse, moved, build.scopes, existing, build.stale)
+        """Run the checks that are due on a branch on which some tables moved."""
+        now = self._clock.now()
+        checks = due_checks(self._warehouse, moved, build, tables.pointers, now, options.checks)
+        if checks and not moved:
+            engine.attach(dict(tables.pointers))
         results = [run_check(engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
-                log.warning("check %s: %d rows", result.check.name, result.failures)
+                log.warning("check %s of %s: %d rows", result.check.name, result.check.table, result.failures)
         return results
 
     def _record(
@@ -224,7 +229,11 @@ class Pipeline:
     ) -> None:
         """Write what the run learned to the control tables on the branch; CheckFailed if a check failed."""
         now = self._clock.now()
-        control.write(delta, "data_quality_results", [_check_row(progress.run_id, now, check) for check in checks])
+        progress.checks = [_check_row(progress.run_id, now, check) for check in checks]
+        control.write(delta, "data_quality_results", progress.checks)
+        progress.notes += [
+            f"check {c.check.name} of {c.check.table} warns: {c.failures} rows" for c in checks if c.status == "warned"
+        ]
         failed = [check for check in checks if check.status == "failed"]
         if failed:
             first = failed[0]
@@ -282,14 +291,14 @@ class Pipeline:
         message = ": ".join(filter(None, (kind, str(error))))
         try:
             if is_held(self._store, self._warehouse.name, progress.run_id):
-                self._publish_row(self._row(progress, command, Status.FAILED, message))
+                self._publish_row(self._row(progress, command, Status.FAILED, message), progress.checks)
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
             return message
         return ""
 
-    def _publish_row(self, row: RunRow) -> None:
-        """Publish one row of etl_runs by itself, on a branch of its own, unless the run has published its own."""
+    def _publish_row(self, row: RunRow, checks: Sequence[Mapping[str, object]] = ()) -> None:
+        """Publish one row of etl_runs, with what the run's checks found, unless the run has published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -300,6 +309,8 @@ class Pipeline:
                     if not self._catalog.published(row.run_id):
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
                         control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                        if checks:
+                            control.write(RowDelta(engine, tables, row.run_id), "data_quality_results", checks)
                         tables.publish(f"log {row.run_id}")
                 except Conflict:
                     continue

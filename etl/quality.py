@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Touched
@@ -16,6 +17,9 @@ from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group, valid_for
 from starberg.etl.history import NEVER, History, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.sql_body import SqlProblem, parse_body
+from starberg.etl.sql_refused import refused
+from starberg.utils.errors import UsageError
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -23,12 +27,48 @@ SAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one table; `select` returns the failing rows. A warning does not stop the publish."""
+    """One check of one table; `select` returns the failing rows. A warning does not stop the publish.
+
+    Up to `tolerance` failing rows pass.
+    """
 
     name: str
     table: str
     select: str
     severity: str = "error"
+    tolerance: int = 0
+
+
+@dataclass(frozen=True)
+class DataQualityCheck:
+    """A check that a caller passes to a run: the rows its SELECT returns are failures.
+
+    The SELECT reads the warehouse's tables as the run would publish them; severity: error stops the publish, warn is
+    recorded. Up to `tolerance` failing rows pass. UsageError where the SQL is not one SELECT.
+
+    >>> DataQualityCheck("no_free_sales", "select * from fact_sales where amount = 0", severity="warn").name
+    'no_free_sales'
+    """
+
+    name: str
+    sql: str
+    severity: Literal["error", "warn"] = "error"
+    tolerance: int = 0
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warn") or self.tolerance < 0:
+            raise UsageError(f"check {self.name}: severity is error or warn, tolerance a number of rows")
+        try:
+            body = parse_body(self.sql)
+            problem = next(refused(body), None)
+        except SqlProblem as found:
+            problem = found
+        if problem:
+            raise UsageError(f"check {self.name}: {problem.message}", hint=problem.hint)
+
+    def check(self) -> Check:
+        """Return it as a check of no one table."""
+        return Check(self.name, self.name, parse_body(self.sql).select, self.severity, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -42,7 +82,7 @@ class CheckResult:
     @property
     def status(self) -> str:
         """passed, failed, or warned."""
-        if not self.failures:
+        if self.failures <= self.check.tolerance:
             return "passed"
         return "failed" if self.check.severity == "error" else "warned"
 

@@ -128,7 +128,7 @@ class Snapshots:
             natural_key=key,
             history="type2",
             track=[column for column in columns if column not in key],
-            **times.model_dump(),
+            **times.model_dump(exclude_defaults=True),
         )
         select = f"SELECT {names(columns)} FROM {quote_name(name)}"
         member = Table(staging.warehouse, Kind.DIMENSION, f"dim_{name}", header, select, Path(), reads=(name,))
@@ -155,7 +155,7 @@ def times_of(table: Table, staging: Table, warehouse: Warehouse) -> Times:
             outputs = output_columns(parse_body(other.select), lambda _: UNKNOWN).by_name
             own = {f: _source(outputs, getattr(header, f)) for f in ("valid_from", "created_at")}
             if bool(own["valid_from"]) == bool(header.valid_from):
-                return Times(**own, order=header.order)
+                return Times(**{name: column for name, column in own.items() if column}, order=header.order)
     return Times()
 
 
