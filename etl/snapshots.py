@@ -16,7 +16,7 @@ from sqlglot import TokenType
 from starberg.engines.base import Engine
 from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER, RUN, source_select, staging_key, with_relations
 from starberg.etl.day_ranges import DAY
-from starberg.etl.history import FIRST, NEVER, History
+from starberg.etl.history import CHANGED_AT, FIRST, NEVER, History
 from starberg.etl.model import DimensionHeader, FactHeader, Kind, Table, Times, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import UNKNOWN, output_columns
@@ -36,8 +36,7 @@ class Snapshots:
 
     def source(self, table: Table, days: Collection[date]) -> str:
         """Return a snapshot's rows before lookups, of some days; those of no day have the columns."""
-        for name in table.reads:
-            self._make(table, name)
+        self._make(table)
         shown = sorted(days) or [date(2000, 1, 1)]
         selects = [self._as_of(table, day) for day in shown]
         every = "\nUNION ALL BY NAME\n".join(selects)
@@ -45,8 +44,7 @@ class Snapshots:
 
     def ever(self, table: Table) -> str:
         """Return a snapshot's rows before lookups as if all that ever was were so at once: more keys than any day."""
-        for name in table.reads:
-            self._make(table, name)
+        self._make(table)
         relations = {name: f"SELECT * EXCLUDE ({STARTS}, {ENDS}) FROM {_relation(table, name)}" for name in table.reads}
         return with_relations(relations, on_day(source_select(table), date(2000, 1, 1)))
 
@@ -63,8 +61,8 @@ class Snapshots:
             f"CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT {key} "
             f"FROM (({is_} EXCEPT ALL {was}) UNION ALL ({was} EXCEPT ALL {is_}))"
         )
-        self._versions(history, before, "versions_before", "changed")
-        self._versions(history, now, "versions_now", "changed")
+        for into, changes in (("versions_before", before), ("versions_now", now)):
+            self._engine.run(f"CREATE OR REPLACE TEMP TABLE {into} AS {self._versions(history, changes, 'changed')}")
         return self._differing(list(history.key), self._columns(history))
 
     def _differing(self, key: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
@@ -88,29 +86,36 @@ class Snapshots:
         )
         return [(first, last) for first, last in spans if first <= last]
 
-    def _make(self, table: Table, name: str) -> None:
-        """Fill the temporary table of a staging table's versions, once a build for each way to date its changes."""
-        relation = _relation(table, name)
-        if relation not in self._made:
-            self._made.add(relation)
+    def views(self, table: Table) -> dict[str, str]:
+        """Return the relations of versions that a snapshot is made from, by name."""
+        found = {}
+        for name in table.reads:
             history = self._history(table, name)
-            self._versions(history, quote(history.changes), relation)
+            found[_relation(table, name)] = self._versions(history, quote(history.changes))
+        return found
 
-    def _versions(self, history: History, changes: str, into: str, touched: str = "") -> None:
-        """Fill a temporary table with the versions that a relation of changes gives, of all keys or those touched."""
+    def _make(self, table: Table) -> None:
+        """Fill the temporary tables of versions, once a build for each way to date changes."""
+        for relation, select in self.views(table).items():
+            if relation not in self._made:
+                self._made.add(relation)
+                self._engine.run(f"CREATE OR REPLACE TEMP TABLE {relation} AS {select}")
+
+    def _versions(self, history: History, changes: str, touched: str = "") -> str:
+        """Return the versions that a relation of changes gives, of all keys or those touched."""
         columns = self._columns(history)
         only = f" SEMI JOIN {touched} USING ({names(list(history.key))})" if touched else ""
-        self._engine.run(
-            "CREATE OR REPLACE TEMP TABLE observations AS "
-            f"SELECT {names([*columns, LOAD, ROW_NUMBER, OP, OBSERVED])} FROM {changes}{only}"
-        )
-        self._engine.run(f"CREATE OR REPLACE TEMP TABLE decided AS {history.decided('observations', unreadable=True)}")
+        relations = {
+            "observations": f"SELECT {names([*columns, LOAD, ROW_NUMBER, OP, OBSERVED])} FROM {changes}{only}",
+            "decided": history.decided("observations", unreadable=True),
+        }
         # A member of a dimension is valid from ever on; a row is there from when it was made, or first seen.
-        self._engine.run(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {names([*columns, LOAD], of='o')}, "
-            f"CASE WHEN d.effective_from = {FIRST} THEN d._changed_at ELSE d.effective_from END AS {STARTS}, "
+        return with_relations(
+            relations,
+            f"SELECT {names([*columns, LOAD], of='o')}, "
+            f"CASE WHEN d.effective_from = {FIRST} THEN d.{CHANGED_AT} ELSE d.effective_from END AS {STARTS}, "
             f"coalesce(d.effective_to, {NEVER}) AS {ENDS} "
-            f"FROM decided d JOIN observations o USING ({LOAD}, {ROW_NUMBER})"
+            f"FROM decided d JOIN observations o USING ({LOAD}, {ROW_NUMBER})",
         )
 
     def _columns(self, history: History) -> list[str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lake import TempLake
+from lake import TempLake, fresh_engine
 from test_dates import day, set_clock
 
+from starberg.etl.explain import Compiler
 from starberg.utils.errors import DeclarationError
 
 
@@ -184,3 +185,10 @@ def test_an_accumulating_row_is_updated_as_milestones_are_reached(lake: TempLake
     lake.build()
     assert lake.rows(lags) == [(3, 1, 4)]
     assert lake.verify() == []
+
+
+def test_its_sql_can_be_read(lake: TempLake) -> None:
+    engine = fresh_engine()
+    sql = Compiler(lake.warehouse, engine).compiled(lake.warehouse.tables["fact_issue_snapshot"])
+    assert 'CREATE TEMP VIEW "versions_stg_issues_fact_issue_snapshot" AS' in sql
+    assert "DATE '2000-01-01' as day" in sql
