@@ -17,6 +17,7 @@ from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.etl.surrogate_keys import numbered_versions
+from starberg.etl.versioned_bridges import bridge
 from starberg.ingestion.columns import json_columns
 from starberg.utils.sql import quote, quote_name, text
 
@@ -48,7 +49,11 @@ class Compiler:
                 views = self._dimension(table)
             case Kind.BRIDGE | Kind.FACT:
                 views = self._sources([table])
-                views[table.id] = facts.fact(table, self._warehouse)
+                source = facts.source_relation(table)
+                spans = facts.has_spans(table)
+                views[table.id] = (
+                    bridge(table, self._warehouse, source) if spans else facts.fact(table, self._warehouse)
+                )
             case _:
                 views = {table.id: table.select}
         *before, (_, select) = views.items()
@@ -127,6 +132,9 @@ class Compiler:
     def _source(self, table: Table) -> dict[str, str]:
         """Return a fact's or bridge's rows before lookups, of one built by date those of a day."""
         source = facts.source_relation(table)
+        if facts.has_spans(table):
+            snapshots = Snapshots(self._warehouse, self._engine)
+            return snapshots.views(table) | {source: snapshots.pairs(table)}
         if not is_by_date(table):
             return {source: facts.source_rows(table)}
         if needs_history(table):

@@ -350,14 +350,31 @@ class BridgeHeader(Declared):
 
     `weight: equal` adds a column `weight`, 1 / pairs of the group; `weight: declared` checks the SELECT's own. `group`
     is what weights sum to 1 over (default: the grain's first column).
+    history: type1 (the pairs there are), type2 (each pair for every span in which it and the versions of its type 2
+    members were so: `effective_from`, `effective_to`, `is_current`; reads one staging table, `times` as of a snapshot).
     """
 
     grain: Columns
     keys: dict[Name, Lookup] = {}
     weight: Literal["none", "equal", "declared"] = "none"
     group: Columns = []
+    history: Literal["type1", "type2"] = "type1"
+    times: dict[Name, Times] = {}
     partition: Columns = []
     checks: list[HeaderCheck] = []
+
+    @property
+    def is_type2(self) -> bool:
+        """Whether the bridge keeps pairs that are no more."""
+        return self.history == "type2"
+
+    @model_validator(mode="after")
+    def _of_history(self) -> BridgeHeader:
+        if self.times and not self.is_type2:
+            raise ValueError("`times` is for bridges with `history: type2`")
+        if self.is_type2 and any(lookup.as_of for lookup in self.keys.values()):
+            raise ValueError("`as of` is not for a bridge with history: it has every version of its members")
+        return self
 
 
 class MartHeader(Declared):
@@ -456,7 +473,7 @@ class Table:
 def needs_history(table: Table) -> bool:
     """Return whether a table is made from the changes of the staging tables it reads."""
     header = table.header
-    if isinstance(header, DimensionHeader):
+    if isinstance(header, DimensionHeader | BridgeHeader):
         return header.is_type2
     return isinstance(header, FactHeader) and header.is_snapshot
 

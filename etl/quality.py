@@ -14,7 +14,7 @@ from starberg.engines.base import Engine
 from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
-from starberg.etl.facts import grain, group, valid_for
+from starberg.etl.facts import grain, group, has_spans, valid_for
 from starberg.etl.history import NEVER, History, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
 from starberg.etl.sql_body import SqlProblem, parse_body
@@ -112,6 +112,8 @@ def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]
             yield from _lookup(table, column, lookup, warehouse.tables[lookup.dimension])
         if isinstance(table.header, BridgeHeader) and table.header.weight != "none":
             yield _weights(table, table.header)
+        if has_spans(table):
+            yield _spans(table)
     elif table.kind == Kind.MART and getattr(table.header, "grain", []):
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
 
@@ -244,10 +246,29 @@ def _live_keys(history: History, versions: str, touched: Touched | None, staged:
 
 
 def _weights(table: Table, header: BridgeHeader) -> Check:
-    listed = names(list(group(header)))
+    listed, rows = names(list(group(header))), quote(table.id)
+    if header.is_type2:  # at each moment at which anything changes
+        same = " AND ".join(f"b.{quote_name(c)} IS NOT DISTINCT FROM a.{quote_name(c)}" for c in group(header))
+        there = f"b.effective_from <= a.effective_from AND a.effective_from < coalesce(b.effective_to, {NEVER})"
+        moments = f"SELECT DISTINCT {listed}, effective_from FROM {rows}"
+        listed = names([*group(header), "effective_from"], of="a")
+        rows = f"({moments}) a JOIN {rows} b ON {same} AND {there}"
     return Check(
         "weights_sum_to_1",
         table.id,
-        f"SELECT {listed}, sum(weight) AS weight FROM {quote(table.id)} GROUP BY {listed} "
+        f"SELECT {listed}, sum(weight) AS weight FROM {rows} GROUP BY {listed} "
         "HAVING count(weight) < count(*) OR abs(sum(weight) - 1) > 1e-9",
+    )
+
+
+def _spans(table: Table) -> Check:
+    """Of a bridge with history: a pair has one row at a time."""
+    assert isinstance(table.header, BridgeHeader)
+    listed = names(table.header.grain)
+    following = f"lead(effective_from) OVER (PARTITION BY {listed} ORDER BY effective_from) AS _next"
+    return Check(
+        "spans_do_not_overlap",
+        table.id,
+        f"SELECT {listed}, effective_from, effective_to FROM (SELECT *, {following} FROM {quote(table.id)}) "
+        f"WHERE _next < coalesce(effective_to, {NEVER}) OR effective_to <= effective_from",
     )

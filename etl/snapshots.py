@@ -14,16 +14,15 @@ from pathlib import Path
 from sqlglot import TokenType
 
 from starberg.engines.base import Engine
+from starberg.etl import versioned_bridges
 from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER, RUN, source_select, staging_key, with_relations
 from starberg.etl.day_ranges import DAY
 from starberg.etl.history import CHANGED_AT, FIRST, NEVER, History
-from starberg.etl.model import DimensionHeader, FactHeader, Kind, Table, Times, Warehouse
+from starberg.etl.model import DimensionHeader, Kind, Table, Times, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import UNKNOWN, output_columns
+from starberg.etl.versioned_bridges import ENDS, STARTS
 from starberg.utils.sql import names, quote, quote_name, text
-
-STARTS, ENDS = "_starts", "_ends"
-"""The half-open interval (UTC) in which a row was so."""
 
 
 class Snapshots:
@@ -85,6 +84,14 @@ class Snapshots:
             f"WHERE p._next IS NOT NULL AND ({differs}) ORDER BY ALL"
         )
         return [(first, last) for first, last in spans if first <= last]
+
+    def pairs(self, table: Table) -> str:
+        """Return the pairs of a bridge with history through time, before lookups."""
+        self._make(table)
+        found = versioned_bridges.pairs(table, _relation(table, table.reads[0]))
+        engines = (LOAD, STARTS, ENDS)
+        columns = [column.name for column in self._engine.columns(found) if column.name not in engines]
+        return versioned_bridges.through_time(table, f"({found})", columns)
 
     def views(self, table: Table) -> dict[str, str]:
         """Return the relations of versions that a snapshot is made from, by name."""
@@ -151,16 +158,16 @@ class Snapshots:
 
 def times_of(table: Table, staging: Table, warehouse: Warehouse) -> Times:
     """Return how the changes of a staging table are dated: as the fact says, else as a type 2 dimension of it does."""
-    assert isinstance(table.header, FactHeader)
-    if staging.name in table.header.times:
-        return table.header.times[staging.name]
+    own: dict[str, Times] = getattr(table.header, "times", {})
+    if staging.name in own:
+        return own[staging.name]
     for other in warehouse.of_kind(Kind.DIMENSION):
         header = other.header
         if isinstance(header, DimensionHeader) and header.is_type2 and other.reads == (staging.name,):
             outputs = output_columns(parse_body(other.select), lambda _: UNKNOWN).by_name
-            own = {f: _source(outputs, getattr(header, f)) for f in ("valid_from", "created_at")}
-            if bool(own["valid_from"]) == bool(header.valid_from):
-                return Times(**{name: column for name, column in own.items() if column}, order=header.order)
+            dated = {f: _source(outputs, getattr(header, f)) for f in ("valid_from", "created_at")}
+            if bool(dated["valid_from"]) == bool(header.valid_from):
+                return Times(**{name: column for name, column in dated.items() if column}, order=header.order)
     return Times()
 
 
@@ -182,7 +189,7 @@ def on_day(select: str, day: date) -> str:
 
 def _relation(table: Table, name: str) -> str:
     """Return the temporary table of a staging table's versions, dated as a fact wants them."""
-    own = isinstance(table.header, FactHeader) and name in table.header.times
+    own = name in getattr(table.header, "times", {})
     return quote_name(f"versions_{name}_{table.name}" if own else f"versions_{name}")
 
 

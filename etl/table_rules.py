@@ -109,6 +109,8 @@ class TableRules:
 
     def _check_history(self, draft: Draft, table: Table) -> None:
         """The engine keeps the changes of what a table with history reads, under a name of its own."""
+        if isinstance(table.header, BridgeHeader) and len(table.reads) != 1:
+            raise draft.in_header(("history",), "a bridge with history reads exactly one staging table")
         for staging in table.reads:
             if f"{staging}_changes" in self.drafts:
                 hint = f"{staging} feeds {table.name}, so the engine keeps its changes under that name."
