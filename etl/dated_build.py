@@ -80,7 +80,7 @@ class DatedBuild:
             self._writer.temp(facts.source_relation(table), rows)
 
     def references(self, table: Table, inferring: Mapping[str, Lookup], dimension: str) -> list[tuple[str, Lookup]]:
-        """Return the relations through which a fact refers to a dimension: its days' rows and whatever may become some.
+        """Return the relations through which a fact refers to a dimension: whatever is staged, on whichever day.
 
         So inferred members are numbered alike in whatever order days are built.
         """
@@ -90,10 +90,6 @@ class DatedBuild:
         rows = f"SELECT {own} FROM ({every})"
         if snapshot:
             rows += f" UNION ALL SELECT {own} FROM {facts.source_relation(table)}"
-        plan = self._plans[table.name]
-        if table.id in self._pointers and not plan.anew:
-            kept = f"NOT coalesce({within(quote_name(header_of(table).date), plan.days)}, false)"
-            rows += f" UNION ALL SELECT {own} FROM {quote(table.id)} WHERE {kept}"
         return facts.references(inferring, table, dimension, f"({rows})")
 
     def built(self, table: Table) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from lake import TempLake
 
+from starberg.utils.errors import UsageError
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> TempLake:
@@ -56,3 +58,8 @@ def test_a_dimension_alone_is_built_from_the_facts_staged_rows_and_their_keys_fo
     lake.build(only=["stg_shops"])
     assert lake.build(only=["dim_shop"]).changed == {"dim_shop": (1, 1, 0), "fact_sales": (0, 1, 0)}
     assert lake.verify() == []
+
+
+def test_a_table_that_is_not_there_is_told(lake: TempLake) -> None:
+    with pytest.raises(UsageError, match=r"no table fact_sale\..*fact_sales"):
+        lake.build(only=["fact_sale"])
