@@ -13,7 +13,7 @@ from datetime import date
 from starberg.engines.base import Engine
 from starberg.etl import facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
-from starberg.etl.compile import LOAD, RUN, staging_key
+from starberg.etl.compile import LOAD, RUN, lookups, staging_key
 from starberg.etl.control import BuildState
 from starberg.etl.dates import Dates, Due, due_dates, header_of, last_period, period, without_dates
 from starberg.etl.dates_reached import Days, days_reached
@@ -105,7 +105,11 @@ class DatedBuild:
             self._writer.temp("computed", select)
             return self._writer.bring(target(table, key), "computed")
         on_days = within(f"s.{quote_name(header_of(table).date)}", plan.days)
-        rekeyed = self.rekey.find(table, plan.state.inputs if plan.state else {}, but=on_days)
+        built = on_days
+        if not {*key} & lookups(table).keys():  # a row that comes from another day has its new key with it
+            same = " AND ".join(f"c.{quote_name(k)} = s.{quote_name(k)}" for k in key)
+            built += f" OR EXISTS (FROM {facts.source_relation(table)} c WHERE {same})"
+        rekeyed = self.rekey.find(table, plan.state.inputs if plan.state else {}, but=built)
         if not plan.days and not rekeyed:
             return Counts()
         if rekeyed:

@@ -131,6 +131,18 @@ def test_keys_of_days_that_are_not_built_follow_the_dimension(lake: TempLake) ->
     assert lake.verify() == []
 
 
+def test_a_row_that_moved_is_there_once_though_its_member_moved_too(lake: TempLake) -> None:
+    fact(lake, "restate_days: 1")
+    lake.land("learners", [{"id": 1, "grade": "1", "since": "2026-01-01"}])
+    lake.land("sessions", [session(1, 2), session(2, 8)])
+    lake.build()
+    lake.clock.sleep(60)
+    lake.land("learners", [{"id": 1, "grade": "2", "since": "2026-03-01"}])
+    lake.land("sessions", [session(1, 9)])
+    lake.build()
+    assert sessions(lake) == [(1, 9, 1), (2, 8, 1)]
+
+
 def test_inferred_members_are_numbered_alike_in_whatever_order_days_are_built(lake: TempLake) -> None:
     lake.land("sessions", [session(1, 2, learner=7), session(2, 5, learner=4)])
     lake.build(dates=[day(5)])
