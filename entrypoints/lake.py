@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from starberg.etl.pipeline import Pipeline
+    from starberg.etl.quality import DataQualityCheck
     from starberg.ingestion.ingest_pipeline import Ingestion
 
 
@@ -52,8 +53,11 @@ class Lake:
         allow_deletes: Sequence[str] = (),
         rebuild: bool = True,
         wait_s: float = 600.0,
+        checks: Sequence[DataQualityCheck] = (),
     ) -> RunResult:
         """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
+
+        `checks` are made beside the warehouse's own.
 
         Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched
         is published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
@@ -70,6 +74,7 @@ class Lake:
                 command="run" if ingest else "etl",
                 build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
                 wait_s=wait_s,
+                checks=checks,
             )
             return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
 

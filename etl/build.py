@@ -5,6 +5,8 @@
 | skip | declaration and inputs are those of the last build |
 | incremental | staging with new loads: the keys they touch |
 | restate | by request: a dimension with history, and the staging table it is made from, for keys of a range of days |
+| dates | facts built by date: the days asked for or due, and keys of other days that moved |
+| keys | facts and bridges that are not to be built: keys of members that moved |
 | keyed | facts and bridges that pass the gate (`etl/keyed.py`), if few of their rows may have changed: those |
 | full | all else: every row is computed and compared, only differences are written; of a dimension with history |
 | | the versions of keys with new changes, and of inferred members that come or go |
@@ -16,24 +18,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.etl import dimensions, facts
+from starberg.etl import dimensions, facts, graph
 from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import BuildState
 from starberg.etl.control_tables import TABLES
+from starberg.etl.dated_build import DatedBuild
+from starberg.etl.dates import is_by_date, without_dates
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
 from starberg.etl.keyed_build import KeyedBuild
-from starberg.etl.model import Kind, Lookup, Table, Warehouse
+from starberg.etl.model import Kind, Lookup, Table, Warehouse, needs_history
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
+from starberg.etl.selection import selected
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
+from starberg.etl.versioned_bridges import bridge
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
@@ -52,7 +58,7 @@ class BuildResult:
 
     `states` are the new build states of tables that have one, `marks` the last loads of those that took some in, `read`
     the records these held, `began` when each was looked at (UTC), `scopes` what was computed of those not computed in
-    full.
+    full, `stale` the tables that were not to be built and are no longer what their inputs say.
     """
 
     tables: list[TableResult] = field(default_factory=list)
@@ -63,6 +69,7 @@ class BuildResult:
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
     scopes: dict[str, Touched] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
 
 
 class Build:
@@ -85,6 +92,8 @@ class Build:
         self._writer = Writer(engine, tables, run_id, verify=options.verify)
         self._staging = StagingBuild(warehouse, engine, self._writer, store, scratch, options)
         self._keyed = KeyedBuild(warehouse, engine, self._writer, tables.pointers)
+        today = clock.now().date()
+        self._dated = DatedBuild(warehouse, engine, self._writer, tables.pointers, options, today)
         self._clock = clock
         self._options = options
         self._states: Mapping[str, BuildState] = {}
@@ -104,18 +113,60 @@ class Build:
         self._states = states
         self._engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self._warehouse.name)}")
         self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
+        wanted = selected(self._warehouse, self._options.only, self._tables.pointers)
         for table in self._warehouse.tables.values():
             if table.kind == Kind.CHECK:
+                continue
+            if table.name not in wanted:
+                self._leave(table)
                 continue
             started = self._clock.monotonic()
             self._result.began[table.name] = self._clock.now()
             strategy, counts = self._table(table, states.get(table.name), loads)
             duration_ms = round((self._clock.monotonic() - started) * 1000)
             self._result.tables.append(
-                TableResult(table.name, strategy, counts.inserted, counts.updated, counts.deleted, duration_ms)
+                TableResult(
+                    table.name,
+                    strategy,
+                    counts.inserted,
+                    counts.updated,
+                    counts.deleted,
+                    duration_ms,
+                    self._dated.built(table),
+                )
             )
-        self._result.notes += self._left_over()
+        self._result.notes += [*self._dated.notes, *self._left_over()]
         return self._result
+
+    def _leave(self, table: Table) -> None:
+        """Note of a table that is not to be built whether it is stale; new loads do not make staging so.
+
+        A fact's or bridge's rows follow the dimensions all the same.
+        """
+        state = self._states.get(table.name)
+        if state is not None and table.kind in (Kind.FACT, Kind.BRIDGE):
+            state = self._rekey(table, state)
+        current = table.kind is Kind.STAGING or (
+            state is not None and self._inputs(table) == without_dates(dict(state.inputs))
+        )
+        if not current or self._result.stale & {*graph.inputs(table)}:
+            self._result.stale.add(table.name)
+
+    def _rekey(self, table: Table, state: BuildState) -> BuildState:
+        """Give a table that is not built the keys its members have now; return its state."""
+        now = self._inputs(table)
+        followed = {name: now[name] for name in self._dated.rekey.looked_up(table) if name in state.inputs}
+        if all(state.inputs[name] == at for name, at in followed.items()):
+            return state
+        began = self._clock.now()
+        self._attach()
+        counts = self._dated.rekey.apply(table, state.inputs)
+        new_state = replace(state, inputs={**state.inputs, **followed})
+        self._result.states[table.name] = new_state
+        if counts:
+            self._result.began[table.name] = began
+            self._result.tables.append(TableResult(table.name, "keys", counts.inserted, counts.updated, counts.deleted))
+        return new_state
 
     def _table(self, table: Table, state: BuildState | None, loads: Mapping[str, int]) -> tuple[str, Counts]:
         fingerprint, columns = self._fingerprint(table)
@@ -136,12 +187,21 @@ class Build:
                 counts = self._stage(loaded)
         else:
             inputs, restated = self._inputs(table), self._restated(table)
-            if not anew and not restated and state and inputs == state.inputs:
+            known = without_dates(dict(state.inputs)) if state else {}
+            days: Sequence[date] = ()
+            if is_by_date(table):
+                if anew or inputs != known:
+                    self._attach()
+                plan = self._dated.plan(table, state, inputs, anew=anew)
+                days, dates = plan.days, plan.dates.inputs()
+            if not anew and not restated and inputs == known and not days:
                 return "skip", Counts()
             strategy = "rebuild" if edited or asked else "restate" if restated else "full"
             self._attach()
             counts, mark = self._built(table, mark, state if state and not anew else None)
             strategy = "keyed" if table.name in self._by_key else strategy
+            if is_by_date(table):
+                strategy, inputs = "dates" if strategy == "full" else strategy, inputs | dates
         new_state = BuildState(fingerprint, columns, inputs, mark)
         if new_state != state:
             self._result.states[table.name] = new_state
@@ -160,6 +220,11 @@ class Build:
         if table.kind == Kind.MART:
             return self._apply(table, list(getattr(table.header, "grain", [])), table.select), mark
         self._source(table)
+        if is_by_date(table):
+            return self._dated.apply(table), mark
+        if facts.has_spans(table):
+            rows = bridge(table, self._warehouse, facts.source_relation(table))
+            return self._apply(table, list(facts.grain(table)), rows), mark
         if table.name in self._by_key:
             counts = self._keyed.apply(table)
             if counts is not None:
@@ -210,9 +275,12 @@ class Build:
 
     def _inputs(self, table: Table) -> dict[str, str]:
         """Return what a table reads, with where each stands now."""
-        read = {name if "." in name else f"{table.warehouse}.{name}" for name in table.reads if name != "calendar"}
+        reads = {name if "." in name else f"{table.warehouse}.{name}" for name in table.reads if name != "calendar"}
+        read = {*reads}
         for lookup in lookups(table).values():
             read.add(f"{table.warehouse}.{lookup.dimension}")
+        if table.kind in (Kind.FACT, Kind.BRIDGE) and needs_history(table):
+            read = {f"{name}_changes" if name in reads else name for name in read}
         if table.kind == Kind.DIMENSION:
             if dimensions.header_of(table).is_type2:
                 read = {History.of(table, self._warehouse).changes}
@@ -241,8 +309,12 @@ class Build:
     def _changed_keys(self, table: Table, state: BuildState) -> str:
         """Return a SELECT of the natural keys with changes since a dimension was built; nothing if all may have."""
         history = History.of(table, self._warehouse)
-        loaded = self._loaded[history.staging.name]
-        if loaded.anew or state.inputs.get(history.changes) != self._writer.published.get(history.changes):
+        loaded = self._loaded.get(history.staging.name)
+        if (
+            loaded is None
+            or loaded.anew
+            or state.inputs.get(history.changes) != self._writer.published.get(history.changes)
+        ):
             return ""
         if loaded.restated:
             listed = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
@@ -254,9 +326,9 @@ class Build:
         before = self._engine.columns(f"SELECT * FROM {quote(table.id)}") if there else []
         history = History.of(table, self._warehouse)
         changed = self._changed_keys(table, state) if state else ""
-        loaded = self._loaded[history.staging.name]
+        loaded = self._loaded.get(history.staging.name)
         build = HistoryBuild(history, self._engine, self._writer, self._references(table))
-        published = loaded.published if changed and not loaded.restated else 0
+        published = loaded.published if loaded and changed and not loaded.restated else 0
         scope = self._writer.scopes.get(history.staging.id)
         return build.apply(before, changed, mark, published=published, staged=scope.before if scope else "")
 
@@ -266,9 +338,11 @@ class Build:
         references = []
         for other in dependents.values():
             inferring = {c: k for c, k in lookups(other).items() if k.missing == "infer"}
-            if any(k.dimension == table.name for k in inferring.values()):
+            staged = all(f"{table.warehouse}.{name}" in self._tables.pointers for name in other.reads)
+            if staged and any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
-                references += self._keyed.references(other, inferring, table.name)
+                build = self._dated if is_by_date(other) else self._keyed
+                references += build.references(other, inferring, table.name)
         return references
 
     def _dimension(self, table: Table, mark: int) -> tuple[Counts, int]:
@@ -294,7 +368,12 @@ class Build:
         self._sources.add(table.name)
         state = self._states.get(table.name)
         current = state and table.id in self._tables.pointers and state.fingerprint == self._fingerprint(table)[0]
-        if state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
+        if is_by_date(table):
+            self._dated.plan(table, state, self._inputs(table), anew=not current or self._is_asked(table))
+            self._dated.source(table)
+        elif facts.has_spans(table):
+            self._writer.temp(facts.source_relation(table), self._dated.snapshots.pairs(table))
+        elif state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
             self._by_key.add(table.name)
         else:
             self._writer.temp(facts.source_relation(table), facts.source_rows(table))
@@ -317,4 +396,4 @@ def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:
 
 
 def _parts(table: Table) -> dict[str, str]:
-    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True))
+    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True, exclude={"checks"}))

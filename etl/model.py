@@ -127,6 +127,59 @@ class Limit(Declared):
     rows: int = Field(ge=0)
 
 
+Value = str | int | float | bool | date
+
+
+class HeaderCheck(Declared):
+    """One check of a table, declared in its header: exactly one of these, and how bad it is.
+
+    not_null: columns that have a value; unique: columns that together name one row; accepted: values by column; range:
+    [least, greatest] by column, null where there is no bound; relationship: `table(column)` that has a column's values,
+    by column; identity: a condition that holds for every row, such as `amount = quantity * unit_price`. Null values
+    pass all but not_null and unique.
+    volume: a run (of a fact built by date: the newest day) brings at least that share of the median of the 7 before, if
+    5 are known. freshness: the table changed within so many hours.
+
+    severity: error stops the publish, warn is recorded (default: error; of volume and freshness warn). Up to
+    `tolerance` failing rows pass.
+    """
+
+    not_null: Columns = []
+    unique: Columns = []
+    accepted: dict[str, list[Value]] = {}
+    range: dict[str, Annotated[list[Value | None], Field(min_length=2, max_length=2)]] = {}
+    relationship: dict[str, str] = {}
+    identity: str = ""
+    volume: float | None = Field(default=None, gt=0, le=1)
+    freshness: float | None = Field(default=None, gt=0)
+    severity: Literal["error", "warn"] | None = None
+    tolerance: int = Field(default=0, ge=0)
+
+    @property
+    def what(self) -> str:
+        """The one thing that is checked."""
+        return next(name for name in CHECKED if getattr(self, name) not in (None, [], {}, ""))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns it names."""
+        return [*self.not_null, *self.unique, *self.accepted, *self.range, *self.relationship]
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> HeaderCheck:
+        given = [name for name in CHECKED if getattr(self, name) not in (None, [], {}, "")]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(CHECKED)}")
+        for column, refers in self.relationship.items():
+            if not _REFERENCE.match(refers):
+                raise ValueError(f"{column}: {refers!r} is not of the form table(column)")
+        return self
+
+
+CHECKED = ("not_null", "unique", "accepted", "range", "relationship", "identity", "volume", "freshness")
+_REFERENCE = re.compile(r"^\w+\(\w+\)$")
+
+
 class StagingHeader(Declared):
     """A staging table: one stream, row by row.
 
@@ -138,6 +191,7 @@ class StagingHeader(Declared):
     guard: Limit = Limit(share=0.2, rows=20)
     quarantine: Limit = Limit(share=0.01, rows=10)
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
 
 def _day(value: str) -> str:
@@ -180,6 +234,7 @@ class DimensionHeader(Declared):
     order: Literal["observed", "valid_time"] = "observed"
     calendar: Calendar | None = None
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
     @property
     def is_type2(self) -> bool:
@@ -207,17 +262,87 @@ class DimensionHeader(Declared):
         return self
 
 
-class FactHeader(Declared):
-    """A fact: one row per grain, merged.
+BY_DATE = ("by date", "snapshot daily", "snapshot monthly")
+"""Kinds of facts that are built date by date."""
 
+
+class Times(Declared):
+    """How the changes of a staging table are dated; the fields are those of a dimension with history."""
+
+    valid_from: Name = ""
+    created_at: Name = ""
+    order: Literal["observed", "valid_time"] = "observed"
+
+    @model_validator(mode="after")
+    def _dated(self) -> Times:
+        if self.order == "valid_time" and not self.valid_from:
+            raise ValueError("`order: valid_time` needs `valid_from`")
+        return self
+
+
+class FactHeader(Declared):
+    """A fact: one row per grain.
+
+    load: merge (all rows, brought up to date by grain), by date (the rows of a day are replaced as a whole), snapshot
+    daily and snapshot monthly (the SELECT as it would have answered at the end of the day or month `run_date()`, from
+    the changes of the staging tables it reads), accumulating (merge, with the days between `milestones`).
+    `date` is the column that tells the day (UTC) a row of a fact built by date belongs to, of a monthly snapshot the
+    month's last. A built day whose staged rows change is built again for `restate_days`; later that is only told.
+    `times` says how the changes of a staging table are dated, by its name (default: as the type 2 dimension made from
+    it says, else when they were observed).
     deletes: remove (a row leaves with its source row), mark (it stays with `is_deleted` and `deleted_at`, UTC), keep.
     """
 
     grain: Columns
     keys: dict[Name, Lookup] = {}
-    load: Literal["merge"] = "merge"
+    load: Literal["merge", "by date", "snapshot daily", "snapshot monthly", "accumulating"] = "merge"
+    date: Name = ""
+    restate_days: int = Field(default=35, ge=0)
+    times: dict[Name, Times] = {}
+    milestones: Columns = []
     deletes: Literal["remove", "mark", "keep"] = "remove"
     partition: Columns = []
+    checks: list[HeaderCheck] = []
+
+    @property
+    def is_by_date(self) -> bool:
+        """Whether the fact is built date by date."""
+        return self.load in BY_DATE
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether the fact shows what was so at the end of a day or month."""
+        return self.load.startswith("snapshot")
+
+    @property
+    def lags(self) -> dict[str, tuple[str, str]]:
+        """The columns of days between milestones: from each to the next, and from the first to the last."""
+        pairs = [*zip(self.milestones, self.milestones[1:], strict=False)]
+        if len(pairs) > 1:
+            pairs.append((self.milestones[0], self.milestones[-1]))
+        return {f"days_{_event(one)}_to_{_event(other)}": (one, other) for one, other in pairs}
+
+    @model_validator(mode="after")
+    def _fields_of_load(self) -> FactHeader:
+        if self.is_by_date and not self.date:
+            raise ValueError(f"`load: {self.load}` needs `date`, the column with the day of a row")
+        if self.is_snapshot and self.date not in self.grain:
+            raise ValueError(f"`grain` lacks {self.date}: a snapshot has its rows once a day or month")
+        if self.is_snapshot and self.deletes != "remove":
+            raise ValueError("a snapshot has the rows that were there: leave out `deletes`")
+        if (self.load == "accumulating") != bool(self.milestones):
+            raise ValueError("`load: accumulating` and `milestones` (columns, in their order) go together")
+        if len(self.milestones) == 1:
+            raise ValueError("`milestones` are two columns or more")
+        for name, wrong in (("date", not self.is_by_date), ("times", not self.is_snapshot)):
+            if getattr(self, name) and wrong:
+                raise ValueError(f"`{name}` is for {'snapshots' if name == 'times' else 'facts built by date'}")
+        return self
+
+
+def _event(column: str) -> str:
+    """Return what a milestone's column is called without what says that it is a time."""
+    return re.sub(r"_(at|on|date|time)$", "", column)
 
 
 class BridgeHeader(Declared):
@@ -225,13 +350,31 @@ class BridgeHeader(Declared):
 
     `weight: equal` adds a column `weight`, 1 / pairs of the group; `weight: declared` checks the SELECT's own. `group`
     is what weights sum to 1 over (default: the grain's first column).
+    history: type1 (the pairs there are), type2 (each pair for every span in which it and the versions of its type 2
+    members were so: `effective_from`, `effective_to`, `is_current`; reads one staging table, `times` as of a snapshot).
     """
 
     grain: Columns
     keys: dict[Name, Lookup] = {}
     weight: Literal["none", "equal", "declared"] = "none"
     group: Columns = []
+    history: Literal["type1", "type2"] = "type1"
+    times: dict[Name, Times] = {}
     partition: Columns = []
+    checks: list[HeaderCheck] = []
+
+    @property
+    def is_type2(self) -> bool:
+        """Whether the bridge keeps pairs that are no more."""
+        return self.history == "type2"
+
+    @model_validator(mode="after")
+    def _of_history(self) -> BridgeHeader:
+        if self.times and not self.is_type2:
+            raise ValueError("`times` is for bridges with `history: type2`")
+        if self.is_type2 and any(lookup.as_of for lookup in self.keys.values()):
+            raise ValueError("`as of` is not for a bridge with history: it has every version of its members")
+        return self
 
 
 class MartHeader(Declared):
@@ -239,6 +382,7 @@ class MartHeader(Declared):
 
     grain: Columns = []
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
 
 class ViewHeader(Declared):
@@ -326,6 +470,14 @@ class Table:
         return self.header.surrogate_key or f"{self.name.split('dim_', 1)[-1]}_key"
 
 
+def needs_history(table: Table) -> bool:
+    """Return whether a table is made from the changes of the staging tables it reads."""
+    header = table.header
+    if isinstance(header, DimensionHeader | BridgeHeader):
+        return header.is_type2
+    return isinstance(header, FactHeader) and header.is_snapshot
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """One warehouse: sources and tables, the tables in the order they are built.
@@ -356,11 +508,9 @@ class Warehouse:
         return [*names, *(t.name for t in self.of_kind(Kind.STAGING) if getattr(t.header, "stream", "") in streams)]
 
     def keeps_changes(self, table: Table) -> bool:
-        """Return whether a staging table feeds a dimension with history, and so keeps every change."""
+        """Return whether a staging table feeds a dimension with history or a snapshot, and so keeps every change."""
         return table.kind is Kind.STAGING and any(
-            table.name in other.reads
-            for other in self.of_kind(Kind.DIMENSION)
-            if isinstance(other.header, DimensionHeader) and other.header.is_type2
+            table.name in other.reads for other in self.of_kind(*Kind) if needs_history(other)
         )
 
     def quarantine_of(self, table: Table) -> str:

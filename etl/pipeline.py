@@ -18,12 +18,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from starberg.engines.base import Engine
+from starberg.etl.audit import due_checks
 from starberg.etl.build import Build, BuildResult
-from starberg.etl.build_writer import BuildOptions, Touched
+from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.model import Table, Warehouse
-from starberg.etl.quality import Check, CheckResult, checked_against, invariants, own_checks, run_check
+from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
@@ -48,12 +49,13 @@ _LOG = ".log"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does. `wait_s` is how long it waits for another run of the warehouse."""
+    """What a run does. `wait_s` is how long it waits for another run of the warehouse; `checks` are a caller's own."""
 
     command: str = "run"
     etl: bool = True
     build: BuildOptions = field(default_factory=BuildOptions)
     wait_s: float = 600.0
+    checks: Sequence[DataQualityCheck] = ()
 
 
 @dataclass
@@ -67,6 +69,7 @@ class _Progress:
     loads: list[LoadResult] = field(default_factory=list)
     tables: Sequence[TableResult] = ()
     notes: list[str] = field(default_factory=list)
+    checks: list[Mapping[str, object]] = field(default_factory=list)
     bytes_from_sources: int = 0
 
 
@@ -147,7 +150,7 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved, result.scopes)
+                checks = self._check(engine, tables, moved, result, options)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
@@ -201,25 +204,18 @@ class Pipeline:
             )
         return own
 
-    def _check(self, engine: Engine, moved: set[str], scopes: Mapping[str, Touched]) -> list[CheckResult]:
-        """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks.
-
-        Of a table that was computed in part, that part is looked at.
-        """
-        checks: list[Check] = []
-        for table in self._warehouse.tables.values():
-            related = {
-                table.id,
-                *(f"{table.warehouse}.{name}" for name in checked_against(table)),
-            }
-            if related & moved:
-                checks += invariants(table, self._warehouse, scopes)
-        if moved:
-            checks += own_checks(self._warehouse)
+    def _check(
+        self, engine: Engine, tables: BranchTables, moved: set[str], build: BuildResult, options: RunOptions
+    ) -> list[CheckResult]:
+        """Run the checks that are due on a branch on which some tables moved."""
+        now = self._clock.now()
+        checks = due_checks(self._warehouse, moved, build, tables.pointers, now, options.checks)
+        if checks and not moved:
+            engine.attach(dict(tables.pointers))
         results = [run_check(engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
-                log.warning("check %s: %d rows", result.check.name, result.failures)
+                log.warning("check %s of %s: %d rows", result.check.name, result.check.table, result.failures)
         return results
 
     def _record(
@@ -233,7 +229,11 @@ class Pipeline:
     ) -> None:
         """Write what the run learned to the control tables on the branch; CheckFailed if a check failed."""
         now = self._clock.now()
-        control.write(delta, "data_quality_results", [_check_row(progress.run_id, now, check) for check in checks])
+        progress.checks = [_check_row(progress.run_id, now, check) for check in checks]
+        control.write(delta, "data_quality_results", progress.checks)
+        progress.notes += [
+            f"check {c.check.name} of {c.check.table} warns: {c.failures} rows" for c in checks if c.status == "warned"
+        ]
         failed = [check for check in checks if check.status == "failed"]
         if failed:
             first = failed[0]
@@ -291,14 +291,14 @@ class Pipeline:
         message = ": ".join(filter(None, (kind, str(error))))
         try:
             if is_held(self._store, self._warehouse.name, progress.run_id):
-                self._publish_row(self._row(progress, command, Status.FAILED, message))
+                self._publish_row(self._row(progress, command, Status.FAILED, message), progress.checks)
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
             return message
         return ""
 
-    def _publish_row(self, row: RunRow) -> None:
-        """Publish one row of etl_runs by itself, on a branch of its own, unless the run has published its own."""
+    def _publish_row(self, row: RunRow, checks: Sequence[Mapping[str, object]] = ()) -> None:
+        """Publish one row of etl_runs, with what the run's checks found, unless the run has published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -309,6 +309,8 @@ class Pipeline:
                     if not self._catalog.published(row.run_id):
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
                         control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                        if checks:
+                            control.write(RowDelta(engine, tables, row.run_id), "data_quality_results", checks)
                         tables.publish(f"log {row.run_id}")
                 except Conflict:
                     continue

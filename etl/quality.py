@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
-from starberg.etl.facts import grain, group
-from starberg.etl.history import NEVER, History, valid_at, valid_versions
-from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, DimensionHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.facts import grain, group, has_spans, valid_for
+from starberg.etl.history import NEVER, History, valid_versions
+from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.sql_body import SqlProblem, parse_body
+from starberg.etl.sql_refused import refused
+from starberg.utils.errors import UsageError
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -23,12 +27,48 @@ SAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one table; `select` returns the failing rows. A warning does not stop the publish."""
+    """One check of one table; `select` returns the failing rows. A warning does not stop the publish.
+
+    Up to `tolerance` failing rows pass.
+    """
 
     name: str
     table: str
     select: str
     severity: str = "error"
+    tolerance: int = 0
+
+
+@dataclass(frozen=True)
+class DataQualityCheck:
+    """A check that a caller passes to a run: the rows its SELECT returns are failures.
+
+    The SELECT reads the warehouse's tables as the run would publish them; severity: error stops the publish, warn is
+    recorded. Up to `tolerance` failing rows pass. UsageError where the SQL is not one SELECT.
+
+    >>> DataQualityCheck("no_free_sales", "select * from fact_sales where amount = 0", severity="warn").name
+    'no_free_sales'
+    """
+
+    name: str
+    sql: str
+    severity: Literal["error", "warn"] = "error"
+    tolerance: int = 0
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warn") or self.tolerance < 0:
+            raise UsageError(f"check {self.name}: severity is error or warn, tolerance a number of rows")
+        try:
+            body = parse_body(self.sql)
+            problem = next(refused(body), None)
+        except SqlProblem as found:
+            problem = found
+        if problem:
+            raise UsageError(f"check {self.name}: {problem.message}", hint=problem.hint)
+
+    def check(self) -> Check:
+        """Return it as a check of no one table."""
+        return Check(self.name, self.name, parse_body(self.sql).select, self.severity, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -42,7 +82,7 @@ class CheckResult:
     @property
     def status(self) -> str:
         """passed, failed, or warned."""
-        if not self.failures:
+        if self.failures <= self.check.tolerance:
             return "passed"
         return "failed" if self.check.severity == "error" else "warned"
 
@@ -72,24 +112,10 @@ def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]
             yield from _lookup(table, column, lookup, warehouse.tables[lookup.dimension])
         if isinstance(table.header, BridgeHeader) and table.header.weight != "none":
             yield _weights(table, table.header)
+        if has_spans(table):
+            yield _spans(table)
     elif table.kind == Kind.MART and getattr(table.header, "grain", []):
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
-
-
-def checked_against(table: Table) -> list[str]:
-    """Return the tables whose changes are a reason to check a table again: looked up, or with its live keys."""
-    if isinstance(table.header, DimensionHeader) and table.header.is_type2:
-        return list(table.reads)
-    return [lookup.dimension for lookup in lookups(table).values()]
-
-
-def own_checks(warehouse: Warehouse) -> list[Check]:
-    """Return the warehouse's declared checks."""
-    checks = []
-    for table in warehouse.of_kind(Kind.CHECK):
-        assert isinstance(table.header, CheckHeader)
-        checks.append(Check(table.name, table.name, table.select, table.header.severity))
-    return checks
 
 
 def _dimension(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]) -> Iterator[Check]:
@@ -143,7 +169,7 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     members, name = quote(target.id), "member"
     if header_of(target).is_type2:
         members, name = valid_versions(target), "version"
-        on += f" AND {valid_at('d', 'f', lookup.as_of)}"
+        on += f" AND {valid_for('d', 'f', lookup, table)}"
     yield Check(
         f"{column}_is_the_{name}",
         table.id,
@@ -220,10 +246,29 @@ def _live_keys(history: History, versions: str, touched: Touched | None, staged:
 
 
 def _weights(table: Table, header: BridgeHeader) -> Check:
-    listed = names(list(group(header)))
+    listed, rows = names(list(group(header))), quote(table.id)
+    if header.is_type2:  # at each moment at which anything changes
+        same = " AND ".join(f"b.{quote_name(c)} IS NOT DISTINCT FROM a.{quote_name(c)}" for c in group(header))
+        there = f"b.effective_from <= a.effective_from AND a.effective_from < coalesce(b.effective_to, {NEVER})"
+        moments = f"SELECT DISTINCT {listed}, effective_from FROM {rows}"
+        listed = names([*group(header), "effective_from"], of="a")
+        rows = f"({moments}) a JOIN {rows} b ON {same} AND {there}"
     return Check(
         "weights_sum_to_1",
         table.id,
-        f"SELECT {listed}, sum(weight) AS weight FROM {quote(table.id)} GROUP BY {listed} "
+        f"SELECT {listed}, sum(weight) AS weight FROM {rows} GROUP BY {listed} "
         "HAVING count(weight) < count(*) OR abs(sum(weight) - 1) > 1e-9",
+    )
+
+
+def _spans(table: Table) -> Check:
+    """Of a bridge with history: a pair has one row at a time."""
+    assert isinstance(table.header, BridgeHeader)
+    listed = names(table.header.grain)
+    following = f"lead(effective_from) OVER (PARTITION BY {listed} ORDER BY effective_from) AS _next"
+    return Check(
+        "spans_do_not_overlap",
+        table.id,
+        f"SELECT {listed}, effective_from, effective_to FROM (SELECT *, {following} FROM {quote(table.id)}) "
+        f"WHERE _next < coalesce(effective_to, {NEVER}) OR effective_to <= effective_from",
     )
