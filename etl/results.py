@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,30 @@ class LoadResult:
 
 
 @dataclass(frozen=True)
+class JobResult:
+    """One job in one run, a row of etl_job_runs: what became of its tables, whose differences the counts are.
+
+    `rows_processed` is their sum; `due_at` the tick of a scheduled job; `run_date` the UTC day of the run.
+    """
+
+    id: str
+    run_id: str
+    job_name: str
+    run_date: date
+    target_date: date
+    status: Status
+    started_at: datetime
+    completed_at: datetime
+    rows_processed: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    duration_ms: int = 0
+    error_message: str = ""
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One run of one warehouse. `notes` are what a person should know of it, one line each."""
 
@@ -57,6 +81,7 @@ class RunResult:
     tables: list[TableResult] = field(default_factory=list)
     loads: list[LoadResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    jobs: list[JobResult] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
