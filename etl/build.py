@@ -32,6 +32,7 @@ from starberg.etl.keyed_build import KeyedBuild
 from starberg.etl.model import Kind, Lookup, Table, Warehouse
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
+from starberg.etl.selection import selected
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.ingestion.streams import SourceSpec, Stream
@@ -104,8 +105,9 @@ class Build:
         self._states = states
         self._engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self._warehouse.name)}")
         self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
+        wanted = selected(self._warehouse, self._options.only, self._tables.pointers)
         for table in self._warehouse.tables.values():
-            if table.kind == Kind.CHECK:
+            if table.kind == Kind.CHECK or table.name not in wanted:
                 continue
             started = self._clock.monotonic()
             self._result.began[table.name] = self._clock.now()
@@ -241,8 +243,12 @@ class Build:
     def _changed_keys(self, table: Table, state: BuildState) -> str:
         """Return a SELECT of the natural keys with changes since a dimension was built; nothing if all may have."""
         history = History.of(table, self._warehouse)
-        loaded = self._loaded[history.staging.name]
-        if loaded.anew or state.inputs.get(history.changes) != self._writer.published.get(history.changes):
+        loaded = self._loaded.get(history.staging.name)
+        if (
+            loaded is None
+            or loaded.anew
+            or state.inputs.get(history.changes) != self._writer.published.get(history.changes)
+        ):
             return ""
         if loaded.restated:
             listed = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
@@ -254,9 +260,9 @@ class Build:
         before = self._engine.columns(f"SELECT * FROM {quote(table.id)}") if there else []
         history = History.of(table, self._warehouse)
         changed = self._changed_keys(table, state) if state else ""
-        loaded = self._loaded[history.staging.name]
+        loaded = self._loaded.get(history.staging.name)
         build = HistoryBuild(history, self._engine, self._writer, self._references(table))
-        published = loaded.published if changed and not loaded.restated else 0
+        published = loaded.published if loaded and changed and not loaded.restated else 0
         return build.apply(before, changed, mark, published=published)
 
     def _references(self, table: Table) -> list[tuple[str, Lookup]]:
@@ -265,7 +271,8 @@ class Build:
         references = []
         for other in dependents.values():
             inferring = {c: k for c, k in lookups(other).items() if k.missing == "infer"}
-            if any(k.dimension == table.name for k in inferring.values()):
+            staged = all(f"{table.warehouse}.{name}" in self._tables.pointers for name in other.reads)
+            if staged and any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
                 references += self._keyed.references(other, inferring, table.name)
         return references

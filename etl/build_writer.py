@@ -32,7 +32,9 @@ class Restate:
 class BuildOptions:
     """How to build. `rebuild` names tables to build anew (`*`: all); `verify` compares instead of trusting.
 
-    `restate` derives the history of some keys again from the raw loads that are published.
+    `restate` derives the history of some keys again from the raw loads that are published. `only` names the tables to
+    build (none: all); the others stay as they are, even if they are stale. `dates` are the days (UTC) to build of facts
+    that are built by date (none: those that are due); other tables have no dates.
     """
 
     rebuild: Collection[str] = ()
@@ -40,6 +42,8 @@ class BuildOptions:
     allow_deletes: Collection[str] = ()
     stop_on_edit: bool = False
     verify: bool = False
+    only: Collection[str] = ()
+    dates: Collection[date] = ()
 
 
 @dataclass(frozen=True)

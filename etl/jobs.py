@@ -31,15 +31,25 @@ _MOST_DATES = 3660
 
 @dataclass(frozen=True)
 class JobRun:
-    """One job to be run for one date; `due_at` is its tick, if it has one (UTC). A skipped one is only recorded."""
+    """One job to be run for one date; `due_at` is its tick, if it has one (UTC).
+
+    `done` says that it succeeded for the date before. It is then left out if it `exact`ly is asked for that date, and
+    else built for those dates only whose rows changed since.
+    """
 
     name: str
     target_date: date
     tables: Sequence[str]
     dated: bool
-    skipped: bool = False
+    done: bool = False
+    exact: bool = True
     force: bool = False
     due_at: datetime | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether there is nothing to be looked at."""
+        return self.dated and self.done and self.exact and not self.force
 
 
 def with_tables(jobs: Mapping[str, Job], tables: Mapping[str, Table], document: YamlFile) -> dict[str, Job]:
@@ -122,20 +132,24 @@ def planned(
     target: date,
     done: Collection[tuple[str, date]],
     *,
+    exact: bool = True,
     force: bool = False,
     due_at: Mapping[str, datetime] | None = None,
 ) -> list[JobRun]:
-    """Return what to run for a date: a dated job that is done for it is skipped, unless forced.
-
-    `done` are the names and target dates of jobs that succeeded.
-    """
-    runs = []
-    for name, job in jobs.items():
-        dated = is_dated(warehouse, job)
-        skipped = dated and not force and (name, target) in done
-        tick = (due_at or {}).get(name)
-        runs.append(JobRun(name, target, tuple(job.tables), dated, skipped, force, tick))
-    return runs
+    """Return what to run for a date; `done` are the names and target dates of jobs that succeeded."""
+    return [
+        JobRun(
+            name,
+            target,
+            tuple(job.tables),
+            dated=is_dated(warehouse, job),
+            done=(name, target) in done,
+            exact=exact,
+            force=force,
+            due_at=(due_at or {}).get(name),
+        )
+        for name, job in jobs.items()
+    ]
 
 
 def results(
@@ -166,10 +180,10 @@ def _result(
 ) -> JobResult:
     starts = [began[table.name] for table in tables if table.name in began]
     ends = [began[t.name] + timedelta(milliseconds=t.duration_ms) for t in tables if t.name in began]
-    nothing = job.skipped or (not job.dated and not job.force and all(table.strategy == "skip" for table in tables))
-    status = (
-        Status.SKIPPED if job.skipped else Status.FAILED if error else Status.SKIPPED if nothing else Status.SUCCESS
-    )
+    same = all(table.strategy == "skip" for table in tables) and not job.force and (job.done or not job.dated)
+    status = Status.FAILED if error else Status.SKIPPED if same else Status.SUCCESS
+    if job.skipped:
+        status = Status.SKIPPED
     blank = JobResult(
         id=f"{run_id}:{job.name}:{job.target_date}",
         run_id=run_id,
@@ -201,11 +215,11 @@ def _result(
 def tables_to_build(warehouse: Warehouse, runs: Sequence[JobRun], *, whole: bool) -> list[str]:
     """Return the tables that jobs need: theirs, what these are made from, and what is made from these.
 
-    Tables built by date are left to their own jobs. `whole`: all tables but those of skipped jobs.
+    Tables built by date are left to their own jobs. `whole`: all tables but those of skipped jobs; none named: all.
     """
     skipped = {table for run in runs if run.skipped for table in run.tables}
     if whole:
-        return [name for name in warehouse.tables if name not in skipped]
+        return [name for name in warehouse.tables if name not in skipped] if skipped else []
     own = {table for run in runs if not run.skipped for table in run.tables}
     after = {
         t.name for name in own for t in dependents(warehouse, name) if not is_by_date(t) and t.kind.value != "checks"

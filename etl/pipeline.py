@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from starberg.engines.base import Engine
+from starberg.etl.audit import due_checks
 from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions, Touched
 from starberg.etl.control import ControlTables, RunRow, state_row
@@ -25,7 +26,7 @@ from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.jobs import JobRun, job_row
 from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
-from starberg.etl.quality import Check, CheckResult, checked_against, invariants, own_checks, run_check
+from starberg.etl.quality import CheckResult, run_check
 from starberg.etl.results import JobResult, LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
@@ -160,7 +161,7 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved, result.scopes)
+                checks = self._check(engine, moved, tables.pointers, result.scopes)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
@@ -209,21 +210,11 @@ class Pipeline:
             )
         return own
 
-    def _check(self, engine: Engine, moved: set[str], scopes: Mapping[str, Touched]) -> list[CheckResult]:
-        """Run the invariants of every table that changed or looks up one that did, and the warehouse's own checks.
-
-        Of a table that was computed in part, that part is looked at.
-        """
-        checks: list[Check] = []
-        for table in self._warehouse.tables.values():
-            related = {
-                table.id,
-                *(f"{table.warehouse}.{name}" for name in checked_against(table)),
-            }
-            if related & moved:
-                checks += invariants(table, self._warehouse, scopes.get(table.id))
-        if moved:
-            checks += own_checks(self._warehouse)
+    def _check(
+        self, engine: Engine, moved: set[str], existing: Collection[str], scopes: Mapping[str, Touched]
+    ) -> list[CheckResult]:
+        """Run the checks that are due: `moved` are the tables that changed, of those `existing`."""
+        checks = due_checks(self._warehouse, moved, scopes, existing)
         results = [run_check(engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
@@ -299,9 +290,9 @@ class Pipeline:
         )
 
     def _failed(self, progress: _Progress, options: RunOptions, error: BaseException) -> str:
-        """Publish the FAILED row of the run, and those of its jobs; what fails here is only logged: the run's own error matters more.
+        """Publish the FAILED row of the run, and those of its jobs; what fails here is only logged.
 
-        Returns that error if it could not be recorded, so that the lease keeps it for the next run.
+        The run's own error matters more. It is returned if it could not be recorded: the lease keeps it for the next.
         A run that lost its lease was recorded by the one that took over, whose publish a row now would prevent.
         """
         kind = "" if isinstance(error, StarbergError) else type(error).__name__
@@ -316,7 +307,7 @@ class Pipeline:
         return ""
 
     def _publish_row(self, row: RunRow, jobs: Sequence[JobResult] = ()) -> None:
-        """Publish one row of etl_runs, and those of its jobs, by itself, on a branch of its own, unless the run has published its own."""
+        """Publish one row of etl_runs, and those of its jobs, by itself, unless the run has published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -328,7 +319,8 @@ class Pipeline:
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
                         delta = RowDelta(engine, tables, row.run_id)
                         control.write(delta, "etl_runs", [asdict(row)])
-                        control.write(delta, "etl_job_runs", [job_row(job) for job in jobs])
+                        if jobs:
+                            control.write(delta, "etl_job_runs", [job_row(job) for job in jobs])
                         self._catalog.publish(branch, f"log {row.run_id}")
                 except Conflict:
                     continue

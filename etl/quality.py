@@ -15,7 +15,7 @@ from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group
 from starberg.etl.history import NEVER, History, valid_at, valid_versions
-from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, CheckHeader, DimensionHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -72,22 +72,6 @@ def invariants(table: Table, warehouse: Warehouse, touched: Touched | None = Non
             yield _weights(table, table.header)
     elif table.kind == Kind.MART and getattr(table.header, "grain", []):
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
-
-
-def checked_against(table: Table) -> list[str]:
-    """Return the tables whose changes are a reason to check a table again: looked up, or with its live keys."""
-    if isinstance(table.header, DimensionHeader) and table.header.is_type2:
-        return list(table.reads)
-    return [lookup.dimension for lookup in lookups(table).values()]
-
-
-def own_checks(warehouse: Warehouse) -> list[Check]:
-    """Return the warehouse's declared checks."""
-    checks = []
-    for table in warehouse.of_kind(Kind.CHECK):
-        assert isinstance(table.header, CheckHeader)
-        checks.append(Check(table.name, table.name, table.select, table.header.severity))
-    return checks
 
 
 def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> Iterator[Check]:

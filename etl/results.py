@@ -85,6 +85,44 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class JobState:
+    """One declared job: when it last ended and how, and when it is due next, UTC; None where it never was."""
+
+    warehouse: str
+    job_name: str
+    schedule: str
+    status: str | None
+    target_date: date | None
+    rows_processed: int | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_message: str | None
+    next_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """What a job would do for a date, and why; `tables` are those built with it."""
+
+    job_name: str
+    target_date: date
+    due: bool
+    why: str
+    tables: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: what it would ask the sources, and its jobs. Nothing was changed to find out."""
+
+    warehouse: str
+    target_date: date
+    requests: list[dict[str, Any]]
+    jobs: list[PlannedJob]
+    sql: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TableDifference:
     """One table compared with its rebuild: rows of the one that the other does not have (EXCEPT ALL)."""
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from hypothesis import settings
 from servers import FakeClock
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.audit import due_checks
 from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions, Restate, Touched
 from starberg.etl.control import BuildState
-from starberg.etl.model import Kind, Warehouse
+from starberg.etl.model import Warehouse
 from starberg.etl.project import load_warehouse
-from starberg.etl.quality import CheckResult, invariants, own_checks, run_check
+from starberg.etl.quality import CheckResult, run_check
 from starberg.etl.results import TableDifference, TableResult
 from starberg.ingestion.landing import Landing
 from starberg.ingestion.source import Extract
@@ -195,10 +196,12 @@ class TempLake:
         rebuild: Collection[str] = (),
         allow_deletes: Collection[str] = (),
         stop_on_edit: bool = False,
+        only: Collection[str] = (),
+        dates: Collection[date] = (),
         check: bool = True,
     ) -> Built:
         """Build every table on a branch, run the checks and publish; CheckFailed if one failed."""
-        options = BuildOptions(rebuild, allow_deletes=allow_deletes, stop_on_edit=stop_on_edit)
+        options = BuildOptions(rebuild, allow_deletes=allow_deletes, stop_on_edit=stop_on_edit, only=only, dates=dates)
         return self._publish(options, check=check)
 
     def restate(self, since: datetime, until: datetime) -> Built:
@@ -208,7 +211,7 @@ class TempLake:
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
             result = self.build_on(branch, engine, tables, options)
-            checks = self._checks(engine, result.scopes) if check else []
+            checks = self._checks(engine, tables, result.scopes) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
                 raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
@@ -236,7 +239,7 @@ class TempLake:
                 engine.run(f"CREATE TEMP TABLE touched_{name} AS {keys}")
                 rows = f"FROM {self.name}.{name} NATURAL SEMI JOIN touched_{name}"
                 engine.run(f"CREATE TEMP TABLE checked_{name} AS {rows}")
-            return [found.check.name for found in self._checks(engine, scopes) if found.status == "failed"]
+            return [found.check.name for found in self._checks(engine, tables, scopes) if found.status == "failed"]
 
     def settle(self) -> None:
         """Take what is published for what the last build made, though another hand changed it."""
@@ -270,10 +273,9 @@ class TempLake:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 
-    def _checks(self, engine: DuckDBEngine, scopes: Mapping[str, Touched]) -> list[CheckResult]:
-        built = [table for table in self.warehouse.tables.values() if table.kind is not Kind.CHECK]
-        checks = [check for table in built for check in invariants(table, self.warehouse, scopes.get(table.id))]
-        return [run_check(engine, check) for check in [*checks, *own_checks(self.warehouse)]]
+    def _checks(self, engine: DuckDBEngine, tables: BranchTables, scopes: Mapping[str, Touched]) -> list[CheckResult]:
+        checks = due_checks(self.warehouse, tables.pointers, scopes, tables.pointers)
+        return [run_check(engine, check) for check in checks]
 
     # Asking
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from starberg.utils import errors
 from starberg.utils.settings import Settings
 
 AT = datetime(2025, 1, 2, tzinfo=UTC)
+DAY = date(2025, 1, 15)
+ALL = {"date": None, "force": False, "only": None}
 RUN = RunResult("r1", "games", Status.SUCCESS, AT, AT, 5)
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -55,6 +57,7 @@ class FakeLake:
 def lake() -> FakeLake:
     fake = FakeLake()
     fake.answers |= {"run": RUN, "rebuild": RUN, "verify": VerifyResult("games", []), "query": rows}
+    fake.answers |= {"backfill": [RUN], "jobs": []}
     fake.answers["check"] = [{"name": "catalog", "ok": True, "detail": "", "hint": ""}]
     return fake
 
@@ -89,28 +92,58 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ("demo retail", ("demo", "retail")),
         (
             "run games",
-            ("run", "games", {"source": None, "full": False, "allow_deletes": (), "rebuild": True, "wait_s": 600.0}),
+            (
+                "run",
+                "games",
+                {"source": None, "full": False, "allow_deletes": (), "rebuild": True, **ALL, "wait_s": 600.0},
+            ),
         ),
         (
             "run games --source rawg --full --allow-deletes a --allow-deletes b --no-rebuild --wait 1h",
             (
                 "run",
                 "games",
-                {"source": "rawg", "full": True, "allow_deletes": ["a", "b"], "rebuild": False, "wait_s": 3600.0},
+                {
+                    "source": "rawg",
+                    "full": True,
+                    "allow_deletes": ["a", "b"],
+                    "rebuild": False,
+                    **ALL,
+                    "wait_s": 3600.0,
+                },
             ),
+        ),
+        (
+            "run games --date 2025-01-15 --force --only facts",
+            (
+                "run",
+                "games",
+                {"source": None, "full": False, "allow_deletes": (), "rebuild": True}
+                | {"date": DAY, "force": True, "only": "facts", "wait_s": 600.0},
+            ),
+        ),
+        ("run-job games build_x", ("run_job", "games", "build_x", None, {"force": False, "wait_s": 600.0})),
+        (
+            "run-job games --job build_x --date 2025-01-15 --force --wait 1s",
+            ("run_job", "games", "build_x", DAY, {"force": True, "wait_s": 1.0}),
+        ),
+        (
+            "backfill games --from 2025-01-15 --to 2025-01-15 --job a --force",
+            ("backfill", "games", DAY, DAY, {"jobs": ["a"], "force": True, "wait_s": 600.0}),
         ),
         ("ingest games --wait 30s", ("run", "games", {"etl": False, "source": None, "full": False, "wait_s": 30.0})),
         (
             "etl games --wait 5",
             ("run", "games", {"ingest": False, "allow_deletes": (), "rebuild": True, "wait_s": 5.0}),
         ),
-        ("plan games", ("plan", "games")),
+        ("plan games", ("plan", "games", None, {"sql": False})),
+        ("plan games --date 2025-01-15 --sql", ("plan", "games", DAY, {"sql": True})),
         ("query select", ("query", "select", {"warehouse": None, "at": None})),
         ("query --warehouse games --at r1 select", ("query", "select", {"warehouse": "games", "at": "r1"})),
         ("tables", ("tables", None)),
         ("tables games", ("tables", "games")),
-        ("status", ("status", None, {"limit": 20})),
-        ("status games --limit 3", ("status", "games", {"limit": 3})),
+        ("--json status", ("status", None, {"limit": 20})),
+        ("--json status games --limit 3", ("status", "games", {"limit": 3})),
         ("check", ("check",)),
         ("compile games.fact_games", ("compile", "games.fact_games")),
         ("explain games.fact_games 1 x", ("explain", "games.fact_games", ["1", "x"])),
