@@ -11,15 +11,20 @@ from starberg.etl.quality import Check, invariants
 
 
 def due_checks(
-    warehouse: Warehouse, moved: Collection[str], scopes: Mapping[str, Touched], existing: Collection[str]
+    warehouse: Warehouse,
+    moved: Collection[str],
+    scopes: Mapping[str, Touched],
+    existing: Collection[str],
+    stale: Collection[str] = (),
 ) -> list[Check]:
     """Return the checks for a branch on which some tables (`warehouse.table`) moved; none if none did.
 
-    Of a table that was computed in part (`scopes`), that part is looked at. What reads a table that does not exist yet
-    waits for it.
+    Of a table that was computed in part (`scopes`), that part is looked at. What reads a table that does not exist yet,
+    or that the run left `stale`, waits for it.
     """
     if not moved:
         return []
+    existing = {*existing} - {f"{warehouse.name}.{name}" for name in stale} | {*moved}
     checks: list[Check] = []
     for table in warehouse.tables.values():
         related = {table.id, *(f"{table.warehouse}.{name}" for name in _checked_against(table))}

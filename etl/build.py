@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from starberg.engines.base import Engine
-from starberg.etl import dimensions, facts
+from starberg.etl import dimensions, facts, graph
 from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import BuildState
@@ -53,7 +53,7 @@ class BuildResult:
 
     `states` are the new build states of tables that have one, `marks` the last loads of those that took some in, `read`
     the records these held, `began` when each was looked at (UTC), `scopes` what was computed of those not computed in
-    full.
+    full, `stale` the tables that were not to be built and are no longer what their inputs say.
     """
 
     tables: list[TableResult] = field(default_factory=list)
@@ -64,6 +64,7 @@ class BuildResult:
     notes: list[str] = field(default_factory=list)
     differences: list[TableDifference] = field(default_factory=list)
     scopes: dict[str, Touched] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
 
 
 class Build:
@@ -107,7 +108,10 @@ class Build:
         self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
         wanted = selected(self._warehouse, self._options.only, self._tables.pointers)
         for table in self._warehouse.tables.values():
-            if table.kind == Kind.CHECK or table.name not in wanted:
+            if table.kind == Kind.CHECK:
+                continue
+            if table.name not in wanted:
+                self._leave(table)
                 continue
             started = self._clock.monotonic()
             self._result.began[table.name] = self._clock.now()
@@ -118,6 +122,13 @@ class Build:
             )
         self._result.notes += self._left_over()
         return self._result
+
+    def _leave(self, table: Table) -> None:
+        """Note of a table that is not to be built whether it is stale; new loads do not make staging so."""
+        state = self._states.get(table.name)
+        current = table.kind is Kind.STAGING or (state is not None and self._inputs(table) == state.inputs)
+        if not current or self._result.stale & {*graph.inputs(table)}:
+            self._result.stale.add(table.name)
 
     def _table(self, table: Table, state: BuildState | None, loads: Mapping[str, int]) -> tuple[str, Counts]:
         fingerprint, columns = self._fingerprint(table)

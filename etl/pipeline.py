@@ -20,7 +20,7 @@ from pathlib import Path
 from starberg.engines.base import Engine
 from starberg.etl.audit import due_checks
 from starberg.etl.build import Build, BuildResult
-from starberg.etl.build_writer import BuildOptions, Touched
+from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.jobs import JobRun, job_row
@@ -161,7 +161,7 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved, tables.pointers, result.scopes)
+                checks = self._check(engine, moved, tables.pointers, result)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
@@ -211,10 +211,10 @@ class Pipeline:
         return own
 
     def _check(
-        self, engine: Engine, moved: set[str], existing: Collection[str], scopes: Mapping[str, Touched]
+        self, engine: Engine, moved: set[str], existing: Collection[str], build: BuildResult
     ) -> list[CheckResult]:
         """Run the checks that are due: `moved` are the tables that changed, of those `existing`."""
-        checks = due_checks(self._warehouse, moved, scopes, existing)
+        checks = due_checks(self._warehouse, moved, build.scopes, existing, build.stale)
         results = [run_check(engine, check) for check in checks]
         for result in results:
             if result.status == "warned":

@@ -211,7 +211,7 @@ class TempLake:
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
             result = self.build_on(branch, engine, tables, options)
-            checks = self._checks(engine, tables, result.scopes) if check else []
+            checks = self._checks(engine, tables, result.scopes, result.stale) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
                 raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
@@ -273,8 +273,15 @@ class TempLake:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 
-    def _checks(self, engine: DuckDBEngine, tables: BranchTables, scopes: Mapping[str, Touched]) -> list[CheckResult]:
-        checks = due_checks(self.warehouse, tables.pointers, scopes, tables.pointers)
+    def _checks(
+        self,
+        engine: DuckDBEngine,
+        tables: BranchTables,
+        scopes: Mapping[str, Touched],
+        stale: Collection[str] = (),
+    ) -> list[CheckResult]:
+        moved = {*tables.pointers} - {f"{self.name}.{name}" for name in stale}
+        checks = due_checks(self.warehouse, moved, scopes, tables.pointers, stale)
         return [run_check(engine, check) for check in checks]
 
     # Asking

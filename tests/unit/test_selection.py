@@ -55,4 +55,5 @@ def test_a_dimension_alone_is_built_from_the_facts_staged_rows(lake: TempLake) -
     lake.land("shops", [{"id": 1, "name": "South"}])
     lake.build(only=["stg_shops"])
     assert lake.build(only=["dim_shop"]).changed == {"dim_shop": (1, 1, 0)}
+    lake.build()
     assert lake.verify() == []
