@@ -59,6 +59,10 @@ class Warehouses(Mapping[str, Warehouse]):
             return {}
         return {file.stem: kind for kind in QUERIED for file in self._paths[name].glob(f"{kind.value}/*.sql")}
 
+    def file(self, name: str) -> WarehouseFile:
+        """Read a warehouse's warehouse.yml alone, as it is now."""
+        return _sources(self._paths[name] / WAREHOUSE_FILE, self._environment)[1]
+
     def _read(self, name: str) -> Warehouse:
         warehouse = load_warehouse(self._paths[name], self._environment)
         for table in (*warehouse.tables.values(), *warehouse.library.values()):
