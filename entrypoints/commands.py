@@ -203,10 +203,15 @@ def status(
 
 
 @app.command()
-def check(ctx: typer.Context) -> None:
+def check(
+    ctx: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", metavar="", help="Only whether the scheduler is alive; asks no service.")
+    ] = False,
+) -> None:
     """Test what starberg needs: catalog, storage, sources, rights; exit code 1 if something is not well."""
     session = _session(ctx)
-    found = session.lake.check()
+    found = [session.lake.live()] if live else session.lake.check()
     _finish(session, found, failed=not all(item["ok"] for item in found))
 
 

@@ -1,4 +1,4 @@
-"""The commands over jobs and dates: `run-job`, `backfill`, `plan`."""
+"""The commands over jobs, dates and schedules: `run-job`, `backfill`, `plan`, `schedule`, `deploy`."""
 
 from __future__ import annotations
 
@@ -78,11 +78,28 @@ def plan(
     session.answer(session.lake.plan(warehouse, date and date.date(), sql=sql))
 
 
+@app.command()
+def schedule(
+    ctx: typer.Context,
+    warehouse: Annotated[list[str] | None, typer.Argument(metavar="WAREHOUSE...", help="Only these.")] = None,
+    show: Annotated[bool, typer.Option("--list", metavar="", help="Show what is scheduled, and run nothing.")] = False,
+    grace: Annotated[str, typer.Option(metavar="TIME", help="How long runs may go on after a SIGTERM.")] = "10m",
+) -> None:
+    """Run what the warehouses schedule, until it is stopped."""
+    session = _session(ctx)
+    if show:
+        session.answer(session.lake.schedules(warehouse or ()))
+    elif not session.settings.schedules:
+        raise UsageError("schedules are off here", hint="They are where STARBERG_SCHEDULES is true.")
+    else:
+        session.lake.schedule(warehouse or (), grace_s=seconds(grace))
+
+
 def seconds(text: str) -> float:
     """Read how long to wait: 30s, 10m, 1h; a plain number is seconds. UsageError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not found:
-        raise UsageError(f"--wait: {text!r} is no time", hint="Write it as 30s, 10m or 1h")
+        raise UsageError(f"{text!r} is no time", hint="Write it as 30s, 10m or 1h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 

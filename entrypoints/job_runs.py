@@ -34,15 +34,17 @@ FROM {runs} QUALIFY row_number() OVER (PARTITION BY job_name ORDER BY started_at
 
 @dataclass(frozen=True)
 class Request:
-    """Which jobs to run for which date (default: yesterday, and those whose rows changed since they were built).
+    """Which jobs to run for which date (default: yesterday).
 
-    `names` and `only` pick jobs (default: all, and every table that has none); `due_at` are their ticks.
+    Unless `exact`ly that date is meant, other dates whose rows changed since they were built are built, too. `names`
+    and `only` pick jobs (default: all, and every table that has none); `due_at` are their ticks.
     """
 
     date: date | None = None
     names: Collection[str] = ()
     only: Only | None = None
     force: bool = False
+    exact: bool = True
     due_at: Mapping[str, datetime] | None = None
     command: str = "run"
 
@@ -144,7 +146,7 @@ def _planned(
     if not jobs:
         raise UsageError(f"{declared.name} has no jobs over {request.only or 'its tables'}")
     done = _succeeded(lake, declared, target, target) if succeeded is None else succeeded
-    exact = request.date is not None
+    exact = request.exact and request.date is not None
     return planned(declared, jobs, target, done, exact=exact, force=request.force, due_at=request.due_at)
 
 

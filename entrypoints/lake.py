@@ -138,6 +138,27 @@ class Lake:
             self.warehouse(warehouse)
         return states(self, warehouse)
 
+    def schedule(self, warehouses: Sequence[str] = (), *, grace_s: float = 600.0) -> None:
+        """Run what `warehouse.yml` schedules, of some warehouses or of all, until SIGTERM or Ctrl-C.
+
+        Runs at work then get `grace_s` to end. Busy if another scheduler is at work in this home.
+        """
+        from starberg.entrypoints.schedule import run_scheduler
+
+        run_scheduler(self, warehouses, grace_s=grace_s)
+
+    def schedules(self, warehouses: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return each schedule and job with its rule, its newest tick and what became of it, and the next tick, UTC."""
+        from starberg.entrypoints.schedule import listed
+
+        return listed(self, warehouses)
+
+    def live(self) -> dict[str, Any]:
+        """Return whether a scheduler is alive in this home, as an answer of `check`; asks no service."""
+        from starberg.entrypoints.heartbeat import live
+
+        return live(self.home, self.clock.now())
+
     def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
         """Build tables (default: all) from raw and publish; surrogate keys keep their numbers."""
         from starberg.etl.build_writer import BuildOptions

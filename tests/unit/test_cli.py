@@ -159,6 +159,9 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
             "mutate retail --url postgresql://h/d --transactions 9 --seed 1 --sessions 1",
             ("mutate", "retail", ["postgresql://h/d"], {"transactions": 9, "seed": 1, "sessions": 1}),
         ),
+        ("schedule", ("schedule", (), {"grace_s": 600.0})),
+        ("schedule games --grace 5s", ("schedule", ["games"], {"grace_s": 5.0})),
+        ("schedule --list games", ("schedules", ["games"])),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
     ],
@@ -166,6 +169,19 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
 def test_each_command_is_one_call(lake: FakeLake, typed: str, call: tuple[Any, ...]) -> None:
     assert starberg(lake, *typed.split()) == 0
     assert lake.calls == [call]
+
+
+def test_the_check_of_a_probe_asks_the_scheduler_alone(lake: FakeLake) -> None:
+    for ok in (True, False):
+        lake.answers["live"] = {"name": "scheduler", "ok": ok, "detail": "", "hint": ""}
+        assert starberg(lake, "check", "--live") == (0 if ok else 1)
+    assert lake.calls == [("live",), ("live",)]
+
+
+def test_nothing_is_scheduled_where_schedules_are_off(lake: FakeLake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starberg(lake, "schedule", STARBERG_SCHEDULES="false") == 2
+    assert "schedules are off here" in capsys.readouterr().err
+    assert lake.calls == []
 
 
 def test_config_opens_no_lake_and_masks(lake: FakeLake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -290,7 +306,7 @@ def test_an_error_is_one_line_and_its_exit_code(
         ("run", "starberg: Missing argument 'WAREHOUSE'. Type `starberg run --help`"),
         ("run games --fulll", "starberg: No such option: --fulll .*--full.* Type `starberg run --help`"),
         ("query --format xml x", "starberg: Invalid value for '--format': .* Type `starberg query --help`"),
-        ("run games --wait soon", "starberg: --wait: 'soon' is no time. Write it as 30s, 10m or 1h"),
+        ("run games --wait soon", "starberg: 'soon' is no time. Write it as 30s, 10m or 1h"),
         ("--home", "starberg: Option '--home' requires an argument. Type `starberg --help`"),
     ],
 )
