@@ -5,6 +5,8 @@
 | skip | declaration and inputs are those of the last build |
 | incremental | staging with new loads: the keys they touch |
 | restate | by request: a dimension with history, and the staging table it is made from, for keys of a range of days |
+| dates | facts built by date: the days asked for or due, and keys of other days that moved |
+| keys | facts and bridges that are not to be built: keys of members that moved |
 | keyed | facts and bridges that pass the gate (`etl/keyed.py`), if few of their rows may have changed: those |
 | full | all else: every row is computed and compared, only differences are written; of a dimension with history |
 | | the versions of keys with new changes, and of inferred members that come or go |
@@ -16,8 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from pathlib import Path
 
 from starberg.engines.base import Engine
@@ -26,10 +28,12 @@ from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
 from starberg.etl.control import BuildState
 from starberg.etl.control_tables import TABLES
+from starberg.etl.dated_build import DatedBuild
+from starberg.etl.dates import is_by_date, without_dates
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
 from starberg.etl.keyed_build import KeyedBuild
-from starberg.etl.model import Kind, Lookup, Table, Warehouse
+from starberg.etl.model import Kind, Lookup, Table, Warehouse, needs_history
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.selection import selected
@@ -87,6 +91,8 @@ class Build:
         self._writer = Writer(engine, tables, run_id, verify=options.verify)
         self._staging = StagingBuild(warehouse, engine, self._writer, store, scratch, options)
         self._keyed = KeyedBuild(warehouse, engine, self._writer, tables.pointers)
+        today = clock.now().date()
+        self._dated = DatedBuild(warehouse, engine, self._writer, tables.pointers, options, today)
         self._clock = clock
         self._options = options
         self._states: Mapping[str, BuildState] = {}
@@ -118,17 +124,48 @@ class Build:
             strategy, counts = self._table(table, states.get(table.name), loads)
             duration_ms = round((self._clock.monotonic() - started) * 1000)
             self._result.tables.append(
-                TableResult(table.name, strategy, counts.inserted, counts.updated, counts.deleted, duration_ms)
+                TableResult(
+                    table.name,
+                    strategy,
+                    counts.inserted,
+                    counts.updated,
+                    counts.deleted,
+                    duration_ms,
+                    self._dated.built(table),
+                )
             )
-        self._result.notes += self._left_over()
+        self._result.notes += [*self._dated.notes, *self._left_over()]
         return self._result
 
     def _leave(self, table: Table) -> None:
-        """Note of a table that is not to be built whether it is stale; new loads do not make staging so."""
+        """Note of a table that is not to be built whether it is stale; new loads do not make staging so.
+
+        A fact's or bridge's rows follow the dimensions all the same.
+        """
         state = self._states.get(table.name)
-        current = table.kind is Kind.STAGING or (state is not None and self._inputs(table) == state.inputs)
+        if state is not None and table.kind in (Kind.FACT, Kind.BRIDGE):
+            state = self._rekey(table, state)
+        current = table.kind is Kind.STAGING or (
+            state is not None and self._inputs(table) == without_dates(dict(state.inputs))
+        )
         if not current or self._result.stale & {*graph.inputs(table)}:
             self._result.stale.add(table.name)
+
+    def _rekey(self, table: Table, state: BuildState) -> BuildState:
+        """Give a table that is not built the keys its members have now; return its state."""
+        now = self._inputs(table)
+        followed = {name: now[name] for name in self._dated.rekey.looked_up(table) if name in state.inputs}
+        if all(state.inputs[name] == at for name, at in followed.items()):
+            return state
+        began = self._clock.now()
+        self._attach()
+        counts = self._dated.rekey.apply(table, state.inputs)
+        new_state = replace(state, inputs={**state.inputs, **followed})
+        self._result.states[table.name] = new_state
+        if counts:
+            self._result.began[table.name] = began
+            self._result.tables.append(TableResult(table.name, "keys", counts.inserted, counts.updated, counts.deleted))
+        return new_state
 
     def _table(self, table: Table, state: BuildState | None, loads: Mapping[str, int]) -> tuple[str, Counts]:
         fingerprint, columns = self._fingerprint(table)
@@ -149,12 +186,21 @@ class Build:
                 counts = self._stage(loaded)
         else:
             inputs, restated = self._inputs(table), self._restated(table)
-            if not anew and not restated and state and inputs == state.inputs:
+            known = without_dates(dict(state.inputs)) if state else {}
+            days: Sequence[date] = ()
+            if is_by_date(table):
+                if anew or inputs != known:
+                    self._attach()
+                plan = self._dated.plan(table, state, inputs, anew=anew)
+                days, dates = plan.days, plan.dates.inputs()
+            if not anew and not restated and inputs == known and not days:
                 return "skip", Counts()
             strategy = "rebuild" if edited or asked else "restate" if restated else "full"
             self._attach()
             counts, mark = self._built(table, mark, state if state and not anew else None)
             strategy = "keyed" if table.name in self._by_key else strategy
+            if is_by_date(table):
+                strategy, inputs = "dates" if strategy == "full" else strategy, inputs | dates
         new_state = BuildState(fingerprint, columns, inputs, mark)
         if new_state != state:
             self._result.states[table.name] = new_state
@@ -173,6 +219,8 @@ class Build:
         if table.kind == Kind.MART:
             return self._apply(table, list(getattr(table.header, "grain", [])), table.select), mark
         self._source(table)
+        if is_by_date(table):
+            return self._dated.apply(table), mark
         if table.name in self._by_key:
             counts = self._keyed.apply(table)
             if counts is not None:
@@ -223,9 +271,12 @@ class Build:
 
     def _inputs(self, table: Table) -> dict[str, str]:
         """Return what a table reads, with where each stands now."""
-        read = {name if "." in name else f"{table.warehouse}.{name}" for name in table.reads if name != "calendar"}
+        reads = {name if "." in name else f"{table.warehouse}.{name}" for name in table.reads if name != "calendar"}
+        read = {*reads}
         for lookup in lookups(table).values():
             read.add(f"{table.warehouse}.{lookup.dimension}")
+        if is_by_date(table) and needs_history(table):
+            read = {f"{name}_changes" if name in reads else name for name in read}
         if table.kind == Kind.DIMENSION:
             if dimensions.header_of(table).is_type2:
                 read = {History.of(table, self._warehouse).changes}
@@ -285,7 +336,8 @@ class Build:
             staged = all(f"{table.warehouse}.{name}" in self._tables.pointers for name in other.reads)
             if staged and any(k.dimension == table.name for k in inferring.values()):
                 self._source(other)
-                references += self._keyed.references(other, inferring, table.name)
+                build = self._dated if is_by_date(other) else self._keyed
+                references += build.references(other, inferring, table.name)
         return references
 
     def _dimension(self, table: Table, mark: int) -> tuple[Counts, int]:
@@ -311,7 +363,10 @@ class Build:
         self._sources.add(table.name)
         state = self._states.get(table.name)
         current = state and table.id in self._tables.pointers and state.fingerprint == self._fingerprint(table)[0]
-        if state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
+        if is_by_date(table):
+            self._dated.plan(table, state, self._inputs(table), anew=not current or self._is_asked(table))
+            self._dated.source(table)
+        elif state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
             self._by_key.add(table.name)
         else:
             self._writer.temp(facts.source_relation(table), facts.source_rows(table))

@@ -34,7 +34,8 @@ class BuildOptions:
 
     `restate` derives the history of some keys again from the raw loads that are published. `only` names the tables to
     build (none: all); the others stay as they are, even if they are stale. `dates` are the days (UTC) to build of facts
-    that are built by date (none: those that are due); other tables have no dates.
+    that are built by date (none: those that are due); other tables have no dates. With `dates`, built days whose rows
+    changed since are built again too, unless `restate_late` is off.
     """
 
     rebuild: Collection[str] = ()
@@ -44,6 +45,7 @@ class BuildOptions:
     verify: bool = False
     only: Collection[str] = ()
     dates: Collection[date] = ()
+    restate_late: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Writer:
         self.differences.append(TableDifference(short, rows, only_published, only_rebuilt))
 
 
-def target(table: Table, key: Sequence[str], scope: str = "", scope_key: Sequence[str] = ()) -> Target:
+def target(table: Table, key: Sequence[str], scope: str = "", scope_key: Sequence[str] = (), old: str = "") -> Target:
     """Return a declared table as the target of a row delta."""
     partition = [PartitionBy.parse(part) for part in getattr(table.header, "partition", [])]
-    return Target(table.id, key, partition, scope, scope_key=scope_key)
+    return Target(table.id, key, partition, scope, scope_key=scope_key, old=old)

@@ -47,23 +47,41 @@ def fact(table: Table, warehouse: Warehouse) -> str:
 
     A natural key that is null, or unknown to a dimension that may not infer it, gets key 0.
     """
+    keys, joins = looked_up(table, warehouse)
+    listed = "".join(f", {found} AS {quote_name(column)}" for column, found in keys.items())
+    rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"
+    extra = _deletes(table) + _weight(table) + _lags(table)
+    return f"SELECT {rest}{listed}{extra}, s.{LOAD} FROM {source_relation(table)} s{joins}"
+
+
+def looked_up(table: Table, warehouse: Warehouse) -> tuple[Mapping[str, str], str]:
+    """Return the surrogate keys of a fact's or bridge's row `s`, by column, and the joins that find them."""
     joins: list[str] = []
-    keys: list[str] = []
+    keys: dict[str, str] = {}
     for number, (column, lookup) in enumerate(lookups(table).items()):
         target = warehouse.tables[lookup.dimension]
         found = f"d{number}.{quote_name(target.surrogate_key)}"
         if not header_of(target).calendar:
-            joins.append(_join(f"d{number}", target, lookup))
+            joins.append(_join(f"d{number}", target, lookup, table))
         elif lookup.missing == "unknown":
             day = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
             joins.append(f"\nLEFT JOIN {quote(target.id)} d{number} ON {found} = {day}")
         else:
             found = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
-        keys.append(f"coalesce({found}, {UNKNOWN_KEY})::BIGINT AS {quote_name(column)}")
-    listed = "".join(f", {key}" for key in keys)
-    rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"
-    extra = _deletes(table) + _weight(table)
-    return f"SELECT {rest}{listed}{extra}, s.{LOAD} FROM {source_relation(table)} s{''.join(joins)}"
+        keys[column] = f"coalesce({found}, {UNKNOWN_KEY})::BIGINT"
+    return keys, "".join(joins)
+
+
+def valid_for(version: str, row: str, lookup: Lookup, table: Table) -> str:
+    """Return the condition that a version is the one a row looks up.
+
+    That is the one at the time the lookup names, else the newest; of a snapshot the one at the end of its day or month.
+    """
+    header = table.header
+    if isinstance(header, FactHeader) and header.is_snapshot and not lookup.as_of:
+        end = f"CAST({row}.{quote_name(header.date)} AS DATE) + INTERVAL 1 DAY"
+        return f"{version}.effective_from < {end} AND {version}._until >= {end}"
+    return valid_at(version, row, lookup.as_of)
 
 
 def grain(table: Table) -> Sequence[str]:
@@ -85,12 +103,12 @@ def references(
     return [(rows, lookup) for lookup in table_lookups.values() if lookup.dimension == dimension]
 
 
-def _join(alias: str, target: Table, lookup: Lookup) -> str:
+def _join(alias: str, target: Table, lookup: Lookup, table: Table) -> str:
     pairs = lookup.pairs(header_of(target).natural_key)
     on = " AND ".join(f"{alias}.{quote_name(natural)} = s.{quote_name(own)}" for natural, own in pairs)
     if not header_of(target).is_type2:
         return f"\nLEFT JOIN {quote(target.id)} {alias} ON {on}"
-    return f"\nLEFT JOIN {valid_versions(target)} {alias} ON {on} AND {valid_at(alias, 's', lookup.as_of)}"
+    return f"\nLEFT JOIN {valid_versions(target)} {alias} ON {on} AND {valid_for(alias, 's', lookup, table)}"
 
 
 def _keeps_deleted(table: Table) -> bool:
@@ -107,3 +125,13 @@ def _weight(table: Table) -> str:
     if isinstance(table.header, BridgeHeader) and table.header.weight == "equal":
         return f", 1.0::DOUBLE / count(*) OVER (PARTITION BY {names(list(group(table.header)), of='s')}) AS weight"
     return ""
+
+
+def _lags(table: Table) -> str:
+    if not isinstance(table.header, FactHeader):
+        return ""
+    return "".join(
+        f", date_diff('day', CAST(s.{quote_name(one)} AS DATE), CAST(s.{quote_name(other)} AS DATE)) "
+        f"AS {quote_name(name)}"
+        for name, (one, other) in table.header.lags.items()
+    )

@@ -68,9 +68,9 @@ class Keyed:
 def keyed(table: Table, warehouse: Warehouse) -> Keyed:
     """Return how a fact or bridge is computed by key; Refused says why it is not."""
     body = parse_body(table.select)
-    body = replace(body, query=_inlined(body.query))
+    body = replace(body, query=inlined(body.query))
     select = body.query
-    driver = _driver(select, table, warehouse)
+    driver = driver_of(select, table, warehouse)
     passed = _passed(body, driver)
     wanted = [name for name in grain(table) if name.lower() in passed]
     if isinstance(table.header, BridgeHeader) and table.header.weight == "equal":
@@ -78,16 +78,23 @@ def keyed(table: Table, warehouse: Warehouse) -> Keyed:
         wanted = [name for name in wanted if name.lower() in among]
     if not wanted:
         raise Refused(f"no column of its grain is a plain column of {driver.name}")
+    joined = all_joined(body, driver, warehouse)
+    return Keyed(table, table_name(driver), {name: passed[name.lower()] for name in wanted}, joined)
+
+
+def all_joined(body: Body, driver: exp.Table, warehouse: Warehouse) -> Sequence[Joined]:
+    """Return every input but the driver; Refused if one is read in another way."""
+    select = body.query
     joined = [found for join in select.args.get("joins") or [] for found in _joined(join, driver, body, warehouse)]
     told = [table_name(driver), *(found.table for found in joined if found.table != table_name(driver))]
     for name in (table_name(found) for found in select.find_all(exp.Table) if isinstance(found.this, exp.Identifier)):
         if name not in told:
             raise Refused(f"{name} is read elsewhere than in FROM or a join, or twice")
         told.remove(name)
-    return Keyed(table, table_name(driver), {name: passed[name.lower()] for name in wanted}, joined)
+    return joined
 
 
-def _inlined(query: exp.Query) -> exp.Query:
+def inlined(query: exp.Query) -> exp.Query:
     """Return a query whose WITH stands where it is read, as subqueries."""
     query = query.copy()
     while with_ := query.args.get("with_"):
@@ -106,7 +113,7 @@ def _identifier(table: exp.Table) -> exp.Identifier:
     return exp.to_identifier(table.alias_or_name, quoted=True)
 
 
-def _driver(select: exp.Expr, table: Table, warehouse: Warehouse) -> exp.Table:
+def driver_of(select: exp.Expr, table: Table, warehouse: Warehouse) -> exp.Table:
     """Return the staging table after FROM, if rows of a SELECT are made from its rows."""
     if not isinstance(select, exp.Select):
         raise Refused("it is no single SELECT")
@@ -126,7 +133,7 @@ def _passed(body: Body, driver: exp.Table) -> dict[str, str]:
     """
     select = body.query
     assert isinstance(select, exp.Select)
-    for arg, what in _UNBOUND.items():
+    for arg, what in UNBOUND.items():
         if select.args.get(arg):
             raise Refused(f"it has {what}")
     if isinstance(distinct := select.args.get("distinct"), exp.Distinct) and distinct.args.get("on"):
@@ -143,7 +150,7 @@ def _passed(body: Body, driver: exp.Table) -> dict[str, str]:
     return passed
 
 
-_UNBOUND = {
+UNBOUND = {
     "with_": "WITH",
     "limit": "LIMIT",
     "offset": "OFFSET",

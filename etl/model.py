@@ -208,17 +208,86 @@ class DimensionHeader(Declared):
         return self
 
 
-class FactHeader(Declared):
-    """A fact: one row per grain, merged.
+BY_DATE = ("by date", "snapshot daily", "snapshot monthly")
+"""Kinds of facts that are built date by date."""
 
+
+class Times(Declared):
+    """How the changes of a staging table are dated; the fields are those of a dimension with history."""
+
+    valid_from: Name = ""
+    created_at: Name = ""
+    order: Literal["observed", "valid_time"] = "observed"
+
+    @model_validator(mode="after")
+    def _dated(self) -> Times:
+        if self.order == "valid_time" and not self.valid_from:
+            raise ValueError("`order: valid_time` needs `valid_from`")
+        return self
+
+
+class FactHeader(Declared):
+    """A fact: one row per grain.
+
+    load: merge (all rows, brought up to date by grain), by date (the rows of a day are replaced as a whole), snapshot
+    daily and snapshot monthly (the SELECT as it would have answered at the end of the day or month `run_date()`, from
+    the changes of the staging tables it reads), accumulating (merge, with the days between `milestones`).
+    `date` is the column that tells the day (UTC) a row of a fact built by date belongs to, of a monthly snapshot the
+    month's last. A built day whose staged rows change is built again for `restate_days`; later that is only told.
+    `times` says how the changes of a staging table are dated, by its name (default: as the type 2 dimension made from
+    it says, else when they were observed).
     deletes: remove (a row leaves with its source row), mark (it stays with `is_deleted` and `deleted_at`, UTC), keep.
     """
 
     grain: Columns
     keys: dict[Name, Lookup] = {}
-    load: Literal["merge"] = "merge"
+    load: Literal["merge", "by date", "snapshot daily", "snapshot monthly", "accumulating"] = "merge"
+    date: Name = ""
+    restate_days: int = Field(default=35, ge=0)
+    times: dict[Name, Times] = {}
+    milestones: Columns = []
     deletes: Literal["remove", "mark", "keep"] = "remove"
     partition: Columns = []
+
+    @property
+    def is_by_date(self) -> bool:
+        """Whether the fact is built date by date."""
+        return self.load in BY_DATE
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether the fact shows what was so at the end of a day or month."""
+        return self.load.startswith("snapshot")
+
+    @property
+    def lags(self) -> dict[str, tuple[str, str]]:
+        """The columns of days between milestones: from each to the next, and from the first to the last."""
+        pairs = [*zip(self.milestones, self.milestones[1:], strict=False)]
+        if len(pairs) > 1:
+            pairs.append((self.milestones[0], self.milestones[-1]))
+        return {f"days_{_event(one)}_to_{_event(other)}": (one, other) for one, other in pairs}
+
+    @model_validator(mode="after")
+    def _fields_of_load(self) -> FactHeader:
+        if self.is_by_date and not self.date:
+            raise ValueError(f"`load: {self.load}` needs `date`, the column with the day of a row")
+        if self.is_snapshot and self.date not in self.grain:
+            raise ValueError(f"`grain` lacks {self.date}: a snapshot has its rows once a day or month")
+        if self.is_snapshot and self.deletes != "remove":
+            raise ValueError("a snapshot has the rows that were there: leave out `deletes`")
+        if (self.load == "accumulating") != bool(self.milestones):
+            raise ValueError("`load: accumulating` and `milestones` (columns, in their order) go together")
+        if len(self.milestones) == 1:
+            raise ValueError("`milestones` are two columns or more")
+        for name, wrong in (("date", not self.is_by_date), ("times", not self.is_snapshot)):
+            if getattr(self, name) and wrong:
+                raise ValueError(f"`{name}` is for {'snapshots' if name == 'times' else 'facts built by date'}")
+        return self
+
+
+def _event(column: str) -> str:
+    """Return what a milestone's column is called without what says that it is a time."""
+    return re.sub(r"_(at|on|date|time)$", "", column)
 
 
 class BridgeHeader(Declared):
@@ -327,6 +396,14 @@ class Table:
         return self.header.surrogate_key or f"{self.name.split('dim_', 1)[-1]}_key"
 
 
+def needs_history(table: Table) -> bool:
+    """Return whether a table is made from the changes of the staging tables it reads."""
+    header = table.header
+    if isinstance(header, DimensionHeader):
+        return header.is_type2
+    return isinstance(header, FactHeader) and header.is_snapshot
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """One warehouse: sources and tables, the tables in the order they are built.
@@ -360,11 +437,9 @@ class Warehouse:
         return [*names, *(t.name for t in self.of_kind(Kind.STAGING) if getattr(t.header, "stream", "") in streams)]
 
     def keeps_changes(self, table: Table) -> bool:
-        """Return whether a staging table feeds a dimension with history, and so keeps every change."""
+        """Return whether a staging table feeds a dimension with history or a snapshot, and so keeps every change."""
         return table.kind is Kind.STAGING and any(
-            table.name in other.reads
-            for other in self.of_kind(Kind.DIMENSION)
-            if isinstance(other.header, DimensionHeader) and other.header.is_type2
+            table.name in other.reads for other in self.of_kind(*Kind) if needs_history(other)
         )
 
     def quarantine_of(self, table: Table) -> str:

@@ -13,8 +13,8 @@ from starberg.engines.base import Engine
 from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
-from starberg.etl.facts import grain, group
-from starberg.etl.history import NEVER, History, valid_at, valid_versions
+from starberg.etl.facts import grain, group, valid_for
+from starberg.etl.history import NEVER, History, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
 from starberg.utils.sql import names, quote, quote_name
 
@@ -125,7 +125,7 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     members, name = quote(target.id), "member"
     if header_of(target).is_type2:
         members, name = valid_versions(target), "version"
-        on += f" AND {valid_at('d', 'f', lookup.as_of)}"
+        on += f" AND {valid_for('d', 'f', lookup, table)}"
     yield Check(
         f"{column}_is_the_{name}",
         table.id,

@@ -24,7 +24,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class TableResult:
-    """What one run did to one table; `strategy` is the compiler's word for how (skip, diff, keyed, …)."""
+    """What one run did to one table; `strategy` is the compiler's word for how (skip, diff, keyed, …).
+
+    `dates` are the days (ISO, UTC) that were built of a fact built by date, of a month its last.
+    """
 
     name: str
     strategy: str
@@ -32,6 +35,7 @@ class TableResult:
     rows_updated: int = 0
     rows_deleted: int = 0
     duration_ms: int = 0
+    dates: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

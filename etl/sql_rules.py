@@ -57,6 +57,8 @@ def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dic
         found |= dict.fromkeys(header.keys, "a lookup's key, which the engine adds")
     if isinstance(header, FactHeader) and header.deletes == "mark":
         found |= dict.fromkeys(("is_deleted", "deleted_at"), "the engine's own with `deletes: mark`")
+    if isinstance(header, FactHeader):
+        found |= dict.fromkeys(header.lags, "the days between two milestones, which the engine adds")
     if isinstance(header, BridgeHeader) and header.weight == "equal":
         found["weight"] = "the engine's own with `weight: equal`"
     return found

@@ -21,6 +21,7 @@ from starberg.etl.model import (
     MartHeader,
     StagingHeader,
     Table,
+    needs_history,
 )
 from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
@@ -95,10 +96,31 @@ class TableRules:
                 self._check_lookup(draft, key, lookup)
         table = replace(draft.table, select=self._select(draft, [*_wanted(draft), *_partition(draft)]))
         if isinstance(table.header, DimensionHeader) and table.header.is_type2:
+            self._check_key(draft, table)
+        if needs_history(table):
             self._check_history(draft, table)
         return table
 
     def _check_history(self, draft: Draft, table: Table) -> None:
+        """The engine keeps the changes of what a table with history reads, under a name of its own."""
+        for staging in table.reads:
+            if f"{staging}_changes" in self.drafts:
+                hint = f"{staging} feeds {table.name}, so the engine keeps its changes under that name."
+                raise DeclarationError(
+                    str(self.drafts[f"{staging}_changes"].table.path), "the name is taken", hint=hint
+                )
+        for staging, times in getattr(table.header, "times", {}).items():
+            at = ("times", staging)
+            if staging not in table.reads:
+                raise draft.in_header(
+                    at, f"the SELECT does not read {staging}", hint=did_you_mean(staging, table.reads)
+                )
+            for name in filter(None, (times.valid_from, times.created_at)):
+                if self._columns_of(staging).lacks(name):
+                    known = [output.name for output in self._columns_of(staging).by_name.values()]
+                    raise draft.in_header(at, f"{staging} has no column {name!r}", hint=did_you_mean(name, known))
+
+    def _check_key(self, draft: Draft, table: Table) -> None:
         """A member's versions are made from the changes of one row of staging: it has that row's key."""
         assert isinstance(table.header, DimensionHeader)
         [staging] = table.reads
@@ -108,9 +130,6 @@ class TableRules:
         if sorted(passed) != sorted(self._keys[staging]):
             hint = f"Pass {', '.join(self._keys[staging])} on as it is, and name it here."
             raise draft.in_header(("natural_key",), f"a dimension with history has the key of {staging}", hint=hint)
-        if f"{staging}_changes" in self.drafts:
-            hint = f"{staging} feeds {table.name}, so the engine keeps its changes under that name."
-            raise DeclarationError(str(self.drafts[f"{staging}_changes"].table.path), "the name is taken", hint=hint)
 
     def _unreadable(self, draft: Draft, name: str) -> tuple[str, str] | None:
         """Return why a table may not be read, and what to write instead."""
@@ -197,6 +216,9 @@ def _wanted(draft: Draft) -> Iterator[Wanted]:
         yield from ((("grain",), column) for column in header.grain if column not in added)
     if isinstance(header, FactHeader | BridgeHeader):
         yield from ((("keys", key), column) for key, lookup in header.keys.items() for column in lookup.read_columns())
+    if isinstance(header, FactHeader):
+        yield from [(("date",), header.date)] if header.date else []
+        yield from ((("milestones",), column) for column in header.milestones)
     if isinstance(header, BridgeHeader) and header.weight != "none":
         yield from ((("group" if header.group else "grain",), c) for c in header.group or header.grain[:1])
         yield from [(("weight",), "weight")] if header.weight == "declared" else []
