@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from starberg.etl.day_ranges import unpacked
 from starberg.etl.jobs import (
     JobRun,
     Only,
@@ -20,7 +21,7 @@ from starberg.etl.jobs import (
 from starberg.etl.results import JobState, Plan, PlannedJob, RunResult
 from starberg.etl.schedule import after
 from starberg.utils.errors import UsageError
-from starberg.utils.sql import quote, text
+from starberg.utils.sql import quote
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
@@ -92,11 +93,15 @@ def backfill(
 def plan(lake: Lake, warehouse: str, target: date | None, *, sql: bool = False) -> Plan:
     """Return what a run would ask of the sources and which jobs are due for a date; changes nothing."""
     declared = lake.warehouse(warehouse)
-    runs = _planned(lake, declared, Request(target))
+    runs, existing = _planned(lake, declared, Request(target)), lake.look().tables
     jobs = []
     for run in runs:
         job = PlannedJob(
-            run.name, run.target_date, not run.skipped, _why(run), tables_to_build(declared, [run], whole=False)
+            run.name,
+            run.target_date,
+            not run.skipped,
+            _why(run),
+            tables_to_build(declared, [run], existing, whole=False),
         )
         jobs.append(job)
     tables = sorted({table for job in jobs if job.due for table in job.tables}, key=list(declared.tables).index)
@@ -158,14 +163,13 @@ def _succeeded(lake: Lake, declared: Warehouse, since: date, until: date) -> set
         return set()
     engine = lake.reader(declared.name, state=found, only={runs})
     try:
-        days = f"DATE {text(str(since))} AND DATE {text(str(until))}"
         rows = engine.rows(
-            f"SELECT DISTINCT job_name, target_date FROM {quote(runs)} "
-            f"WHERE status = 'SUCCESS' AND target_date BETWEEN {days}"
+            f"SELECT DISTINCT job_name, target_date, coalesce(dates, '') FROM {quote(runs)} WHERE status = 'SUCCESS'"
         )
     finally:
         engine.close()
-    return {(name, day) for name, day in rows}
+    done = {(name, day) for name, target, dates in rows for day in (target, *unpacked(dates))}
+    return {(name, day) for name, day in done if since <= day <= until}
 
 
 def _run(
@@ -195,8 +199,9 @@ def _run(
             rebuild=forced,
             allow_deletes=declared.with_same_stream(allow_deletes),
             stop_on_edit=not rebuild,
-            only=tables_to_build(declared, runs, whole=whole),
+            only=tables_to_build(declared, runs, lake.look().tables, whole=whole),
             dates=sorted({run.target_date for run in wanted if run.dated and (run.exact or run.force)}),
+            restate_late=not any(run.exact for run in wanted),
         )
         loads = lake._ingest(declared, source, full=full) if ingest else None
         return pipeline.run(replace(options, build=build), loads)

@@ -96,6 +96,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "started_at": "TIMESTAMP",
         "completed_at": "TIMESTAMP",
         "due_at": "TIMESTAMP",
+        "dates": "VARCHAR",
     },
 }
 KEYS: Mapping[str, Sequence[str]] = {

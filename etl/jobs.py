@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from starberg.etl.day_ranges import packed
 from starberg.etl.graph import dependents, upstream
 from starberg.etl.results import JobResult, Status, TableResult
 from starberg.etl.schedule import Job
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Only = Literal["dimensions", "facts"]
 
-_BY_DATE = ("by date", "snapshot daily", "snapshot monthly")
 _PREFIXES = ("sync_", "build_")
 _MOST_DATES = 3660
 
@@ -104,7 +104,7 @@ def job_of(warehouse: Warehouse, name: str) -> Job:
 
 def is_by_date(table: Table) -> bool:
     """Whether a table is built date by date."""
-    return getattr(table.header, "load", "merge") in _BY_DATE
+    return getattr(table.header, "is_by_date", False)
 
 
 def is_dated(warehouse: Warehouse, job: Job) -> bool:
@@ -209,29 +209,36 @@ def _result(
         rows_updated=updated,
         rows_deleted=deleted,
         duration_ms=sum(table.duration_ms for table in tables),
+        dates=sorted({day for table in tables for day in table.dates}),
     )
 
 
-def tables_to_build(warehouse: Warehouse, runs: Sequence[JobRun], *, whole: bool) -> list[str]:
+def tables_to_build(
+    warehouse: Warehouse, runs: Sequence[JobRun], existing: Collection[str], *, whole: bool
+) -> list[str]:
     """Return the tables that jobs need: theirs, what these are made from, and what is made from these.
 
-    Tables built by date are left to their own jobs. `whole`: all tables but those of skipped jobs; none named: all.
+    Tables built by date are left to their own jobs, and what reads one that is not `existing` (`warehouse.table`) yet
+    waits for it. `whole`: all tables but those of skipped jobs; none named: all.
     """
     skipped = {table for run in runs if run.skipped for table in run.tables}
     if whole:
         return [name for name in warehouse.tables if name not in skipped] if skipped else []
     own = {table for run in runs if not run.skipped for table in run.tables}
-    after = {
-        t.name for name in own for t in dependents(warehouse, name) if not is_by_date(t) and t.kind.value != "checks"
-    }
-    before = {table.name for name in own | after for table in upstream(warehouse, name) if not is_by_date(table)}
+    dated = {name for name, table in warehouse.tables.items() if is_by_date(table)} - own
+    waits = {name for name in dated if f"{warehouse.name}.{name}" not in existing}
+    reads = {name: {table.name for table in upstream(warehouse, name)} for name in warehouse.tables}
+    after = {t.name for name in own for t in dependents(warehouse, name) if t.kind.value != "checks"} - dated
+    after = {name for name in after if not reads[name] & waits}
+    before = {name for table in own | after for name in reads[table]} - dated
     return [name for name in warehouse.tables if name in own | after | before]
 
 
 def job_row(result: JobResult) -> dict[str, Any]:
     """Return a row of etl_job_runs."""
-    row = dict(vars(result))
-    return row | {"status": result.status.value, "error_message": result.error_message or None}
+    days = packed([date.fromisoformat(day) for day in result.dates])
+    changed = {"status": result.status.value, "error_message": result.error_message or None, "dates": days or None}
+    return dict(vars(result)) | changed
 
 
 def date_range(since: date, until: date) -> Iterator[date]:

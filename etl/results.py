@@ -52,7 +52,8 @@ class LoadResult:
 class JobResult:
     """One job in one run, a row of etl_job_runs: what became of its tables, whose differences the counts are.
 
-    `rows_processed` is their sum; `due_at` the tick of a scheduled job; `run_date` the UTC day of the run.
+    `rows_processed` is their sum; `due_at` the tick of a scheduled job; `run_date` the UTC day of the run; `dates` are
+    the days (ISO, UTC) that were built of tables built by date: the target date, and those whose rows had changed.
     """
 
     id: str
@@ -70,6 +71,7 @@ class JobResult:
     duration_ms: int = 0
     error_message: str = ""
     due_at: datetime | None = None
+    dates: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
