@@ -22,6 +22,14 @@ class JobKind(StrEnum):
     FACTS = "facts"
 
 
+class Scheduler(StrEnum):
+    """What `starberg deploy` generates."""
+
+    CRONTAB = "crontab"
+    KUBERNETES = "kubernetes"
+    AIRFLOW = "airflow"
+
+
 Day = Annotated[
     datetime | None,
     typer.Option(metavar="DAY", formats=["%Y-%m-%d"], help="The day to build, UTC.", show_default="yesterday"),
@@ -35,18 +43,20 @@ _Wait = Annotated[str, typer.Option(metavar="TIME", help="How long to wait for a
 def run_job(
     ctx: typer.Context,
     warehouse: _Warehouse,
-    job: Annotated[str | None, typer.Argument(metavar="JOB", help="The job.")] = None,
-    name: Annotated[str | None, typer.Option("--job", metavar="JOB", help="The same.")] = None,
+    job: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="The job, or several.")] = None,
+    name: Annotated[list[str] | None, typer.Option("--job", metavar="JOB", help="The same.")] = None,
     date: Day = None,
     force: Force = False,
     wait: _Wait = "10m",
 ) -> None:
-    """Run one job for a day, and show its counts."""
-    if (job is None) == (name is None):
-        raise typer.BadParameter("name one job")
+    """Run one job for a day, or several as one run, and show the counts."""
+    names = [*(job or ()), *(name or ())]
+    if not names:
+        raise UsageError("which job?", hint=f"`starberg status {warehouse}` lists them.")
     session = _session(ctx)
     day = date and date.date()
-    session.answer(session.lake.run_job(warehouse, job or name, day, force=force, wait_s=seconds(wait)))
+    results = session.lake.run_jobs(warehouse, names, day, force=force, wait_s=seconds(wait))
+    session.answer(results[0] if len(results) == 1 else results)
 
 
 @app.command()
@@ -76,6 +86,17 @@ def plan(
     """Show what the next run would do, and how many requests it would make; changes nothing."""
     session = _session(ctx)
     session.answer(session.lake.plan(warehouse, date and date.date(), sql=sql))
+
+
+@app.command()
+def deploy(
+    ctx: typer.Context,
+    kind: Annotated[Scheduler, typer.Argument(help="For which scheduler.")],
+    warehouse: _Warehouse,
+) -> None:
+    """Print what warehouse.yml schedules for another scheduler: a crontab, CronJobs, a DAG file."""
+    session = _session(ctx)
+    session.answer(session.lake.deploy(kind.value, warehouse))
 
 
 @app.command()

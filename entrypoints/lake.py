@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.early_engine import EarlyEngine
-from starberg.etl.jobs import Only, yesterday
+from starberg.etl.jobs import Only
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
 from starberg.etl.results import JobResult, JobState, LoadResult, Plan, QueryResult, RunResult, Status, VerifyResult
@@ -91,15 +91,27 @@ class Lake:
     def run_job(
         self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
     ) -> JobResult:
-        """Run one job for a date (default: yesterday, UTC); return what became of it, with its counts.
+        """Run one job for a date (default: yesterday, UTC, and those that are due); return its counts.
 
         UsageError lists the jobs there are; all else as `run`.
         """
+        [result] = self.run_jobs(warehouse, [job], date, force=force, wait_s=wait_s)
+        return result
+
+    def run_jobs(
+        self,
+        warehouse: str,
+        jobs: Sequence[str],
+        date: date | None = None,
+        *,
+        force: bool = False,
+        wait_s: float = 600.0,
+    ) -> list[JobResult]:
+        """Run some jobs as one run, in the order of what they build; else as `run_job`."""
         from starberg.entrypoints.job_runs import Request, run
 
-        request = Request(date or yesterday(self.clock.now()), [job], force=force, command="run-job")
-        [result] = run(self, warehouse, request, wait_s=wait_s).jobs
-        return result
+        request = Request(date, jobs, force=force, command="run-job")
+        return run(self, warehouse, request, wait_s=wait_s).jobs
 
     def run_dimensions(
         self, warehouse: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
@@ -152,6 +164,13 @@ class Lake:
         from starberg.entrypoints.schedule import listed
 
         return listed(self, warehouses)
+
+    def deploy(self, kind: str, warehouse: str) -> str:
+        """Return what a warehouse schedules as a file for another scheduler: crontab, kubernetes or airflow."""
+        from starberg.entrypoints.deploy import deploy
+
+        self.check_known(warehouse)
+        return deploy(kind, warehouse, self.warehouses.file(warehouse))
 
     def live(self) -> dict[str, Any]:
         """Return whether a scheduler is alive in this home, as an answer of `check`; asks no service."""

@@ -122,10 +122,10 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
                 | {"date": DAY, "force": True, "only": "facts", "wait_s": 600.0},
             ),
         ),
-        ("run-job games build_x", ("run_job", "games", "build_x", None, {"force": False, "wait_s": 600.0})),
+        ("run-job games build_x", ("run_jobs", "games", ["build_x"], None, {"force": False, "wait_s": 600.0})),
         (
             "run-job games --job build_x --date 2025-01-15 --force --wait 1s",
-            ("run_job", "games", "build_x", DAY, {"force": True, "wait_s": 1.0}),
+            ("run_jobs", "games", ["build_x"], DAY, {"force": True, "wait_s": 1.0}),
         ),
         (
             "backfill games --from 2025-01-15 --to 2025-01-15 --job a --force",
@@ -159,6 +159,7 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
             "mutate retail --url postgresql://h/d --transactions 9 --seed 1 --sessions 1",
             ("mutate", "retail", ["postgresql://h/d"], {"transactions": 9, "seed": 1, "sessions": 1}),
         ),
+        ("deploy airflow games", ("deploy", "airflow", "games")),
         ("schedule", ("schedule", (), {"grace_s": 600.0})),
         ("schedule games --grace 5s", ("schedule", ["games"], {"grace_s": 5.0})),
         ("schedule --list games", ("schedules", ["games"])),
