@@ -7,6 +7,7 @@ next run, so that nothing is caught up.
 from datetime import datetime, timedelta, timezone
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": True}
@@ -22,10 +23,9 @@ with DAG(
     tags=["starberg", "games"],
 ):
     ingest = BashOperator(task_id="ingest", bash_command="starberg ingest games")
-    log_monitor = BashOperator(
-        task_id="log_monitor", bash_command="starberg status games --limit 5", trigger_rule="all_done", retries=0
-    )
-    ingest >> log_monitor
+    log_monitor = BashOperator(task_id="log_monitor", bash_command="starberg status games --limit 5", trigger_rule="all_done", retries=0)
+    done = EmptyOperator(task_id="done")
+    ingest >> [log_monitor, done]
 
 with DAG(
     dag_id="games_publish",
@@ -38,7 +38,6 @@ with DAG(
     tags=["starberg", "games"],
 ):
     etl = BashOperator(task_id="etl", bash_command="starberg etl games")
-    log_monitor = BashOperator(
-        task_id="log_monitor", bash_command="starberg status games --limit 5", trigger_rule="all_done", retries=0
-    )
-    etl >> log_monitor
+    log_monitor = BashOperator(task_id="log_monitor", bash_command="starberg status games --limit 5", trigger_rule="all_done", retries=0)
+    done = EmptyOperator(task_id="done")
+    etl >> [log_monitor, done]

@@ -7,6 +7,7 @@ next run, so that nothing is caught up.
 from datetime import datetime, timedelta, timezone
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 DEFAULTS = {"retries": 2, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": True}
@@ -23,7 +24,6 @@ with DAG(
 ):
     ingest = BashOperator(task_id="ingest", bash_command="starberg ingest retail")
     etl = BashOperator(task_id="etl", bash_command="starberg etl retail")
-    log_monitor = BashOperator(
-        task_id="log_monitor", bash_command="starberg status retail --limit 5", trigger_rule="all_done", retries=0
-    )
-    ingest >> etl >> log_monitor
+    log_monitor = BashOperator(task_id="log_monitor", bash_command="starberg status retail --limit 5", trigger_rule="all_done", retries=0)
+    done = EmptyOperator(task_id="done")
+    ingest >> etl >> [log_monitor, done]

@@ -104,6 +104,7 @@ def test_a_dag_file_has_one_dag_for_each_rule_with_stages_as_tasks_and_a_monitor
         assert isinstance(call, ast.Call)
         given = {word.arg: word.value for word in call.keywords}
         tasks = [node.value for node in dag.body if isinstance(node, ast.Assign)]
+        assert ast.unparse(dag.body[-1]).endswith(">> [log_monitor, done]")
         commands = [word.value for task in tasks for word in task.keywords if word.arg == "bash_command"]  # type: ignore[attr-defined]
         found[ast.literal_eval(given["dag_id"])] = (
             ast.literal_eval(given["schedule"]),
