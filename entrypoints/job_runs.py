@@ -7,21 +7,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from starberg.etl.alerts import COMPARED, has_dropped
 from starberg.etl.day_ranges import unpacked
 from starberg.etl.jobs import (
     JobRun,
     Only,
     date_range,
     is_dated,
+    job_of,
     picked,
     planned,
     tables_to_build,
     yesterday,
 )
-from starberg.etl.results import JobState, Plan, PlannedJob, RunResult
+from starberg.etl.results import JobState, Plan, PlannedJob, RunResult, Status
 from starberg.etl.schedule import after
 from starberg.utils.errors import UsageError
-from starberg.utils.sql import quote
+from starberg.utils.sql import quote, text
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 _STATE = """
 SELECT job_name, status, target_date, rows_processed, started_at, completed_at, error_message
 FROM {runs} QUALIFY row_number() OVER (PARTITION BY job_name ORDER BY started_at DESC, run_id DESC) = 1
+"""
+_BEFORE = """
+SELECT target_date, max(rows_inserted) FROM {runs}
+WHERE job_name = {name} AND status = 'SUCCESS' AND target_date <= {day} AND run_id <> {run}
+GROUP BY target_date ORDER BY target_date DESC LIMIT 8
 """
 
 
@@ -133,6 +140,34 @@ def states(lake: Lake, warehouse: str | None) -> list[JobState]:
     finally:
         engine.close()
     return listed
+
+
+def drops_of(lake: Lake, warehouse: str, result: RunResult) -> dict[str, str]:
+    """Return the jobs of a run that built a date for the first time with far fewer rows than the dates before.
+
+    How few is said by `alerts:` of warehouse.yml; without it nobody asks.
+    """
+    rules = lake.warehouses.file(warehouse).alerts
+    declared = lake.warehouse(warehouse)
+    built = [job for job in result.jobs if job.status is Status.SUCCESS and len(job.dates) <= 1]
+    built = [job for job in built if is_dated(declared, job_of(declared, job.job_name))]
+    if not rules or not built:
+        return {}
+    runs = f"{warehouse}.etl_job_runs"
+    found = {}
+    engine = lake.reader(warehouse, only={runs})
+    try:
+        for job in built:
+            day, name = f"DATE {text(str(job.target_date))}", text(job.job_name)
+            rows = engine.rows(_BEFORE.format(runs=quote(runs), name=name, day=day, run=text(result.run_id)))
+            again = any(target == job.target_date for target, _ in rows)
+            before = [count for _, count in rows]
+            if not again and has_dropped(job.rows_inserted, before, rules.drop):
+                said = f"{job.rows_inserted} rows for {job.target_date}; the dates before had {before[:COMPARED]}."
+                found[job.job_name] = said
+    finally:
+        engine.close()
+    return found
 
 
 def _why(run: JobRun) -> str:

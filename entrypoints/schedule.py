@@ -12,6 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starberg.entrypoints import heartbeat
+from starberg.entrypoints.alerts import watcher_of
+from starberg.entrypoints.job_runs import Request, drops_of
+from starberg.entrypoints.job_runs import run as run_jobs
 from starberg.entrypoints.ledger import Ledger
 from starberg.entrypoints.scheduler import Ran, Scheduler
 from starberg.etl.due import Item, Part, items_of
@@ -49,6 +52,7 @@ def scheduler_of(lake: Lake, warehouses: Sequence[str] = ()) -> Scheduler:
         runner=Runs(lake),
         clock=lake.clock,
         beat=partial(heartbeat.beat, lake.home),
+        watch=watcher_of(lake),
     )
 
 
@@ -98,8 +102,10 @@ class Runs:
 
     def __call__(self, warehouse: str, part: Part) -> Ran:
         """Run one part; whatever goes wrong is told, not raised: it is this warehouse's own trouble."""
+        lake = self.lake.reopen({})
         try:
-            result = self._run(self.lake.reopen({}), warehouse, part)
+            result = self._run(lake, warehouse, part)
+            drops = drops_of(lake, warehouse, result)
         except (TransientError, Busy) as error:
             return Ran(Status.FAILED, error=str(error), down=True)
         except QuotaSpent as error:  # what was fetched is published
@@ -109,15 +115,13 @@ class Runs:
         except Exception as error:
             log.exception("a run broke", extra={"warehouse": warehouse})
             return Ran(Status.FAILED, error=f"unexpected {type(error).__name__}: {error}")
-        return Ran(result.status, result.run_id, jobs=result.jobs)
+        return Ran(result.status, result.run_id, jobs=result.jobs, drops=drops)
 
     def _run(self, lake: Lake, warehouse: str, part: Part) -> RunResult:
         if part.jobs:
-            from starberg.entrypoints.job_runs import Request, run
-
             names = [name for name, _ in part.jobs]
             request = Request(part.date, names, exact=False, due_at=dict(part.jobs), command="run-job")
-            return run(lake, warehouse, request, wait_s=0)
+            return run_jobs(lake, warehouse, request, wait_s=0)
         how: Mapping[str, Any] = {"ingest": part.do != "etl", "etl": part.do != "ingest"}
         return lake.run(warehouse, **how, source=part.source, full=part.full, wait_s=0)
 

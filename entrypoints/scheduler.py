@@ -35,19 +35,25 @@ from starberg.utils.logging import log_context
 
 log = logging.getLogger(__name__)
 
+READ = "read"
+"""What `Part.do` is when a warehouse's declarations were only read."""
 LONGEST_SLEEP_S = 20.0
 """How soon a step of the clock, an edited declaration or the end of an outage is noticed."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How one run ended; `down` if it is worth another try: a service is down, or another run holds the warehouse."""
+    """How one run ended; `down` if it is worth another try: a service is down, or another run holds the warehouse.
+
+    `drops` says of jobs with far fewer rows than usual how many.
+    """
 
     status: Status
     run_id: str = ""
     error: str = ""
     down: bool = False
     jobs: Sequence[JobResult] = ()
+    drops: Mapping[str, str] = field(default_factory=dict)
 
 
 Runner = Callable[[str, Part], Ran]
@@ -72,8 +78,14 @@ class Watch(Protocol):
     def ended(self, warehouse: str, part: Part, ran: Ran, now: datetime) -> None:
         """One run ended."""
 
-    def looked(self, now: datetime, items: Mapping[str, Sequence[Item]], busy: Mapping[str, Busy]) -> None:
-        """A look is over."""
+    def looked(
+        self,
+        now: datetime,
+        items: Mapping[str, Sequence[Item]],
+        busy: Mapping[str, Busy],
+        newest: Mapping[str, Mapping[str, TickRecord]],
+    ) -> None:
+        """A look is over; `newest` are the newest records of ticks, by warehouse and item."""
 
 
 @dataclass
@@ -105,7 +117,9 @@ class Scheduler:
     _ledgers: dict[str, Ledger] = field(default_factory=dict)
     _busy: dict[str, Busy] = field(default_factory=dict)
     _last: dict[str, Ran] = field(default_factory=dict)
+    _newest: dict[str, dict[str, TickRecord]] = field(default_factory=dict)
     _trouble: dict[str, _Trouble] = field(default_factory=dict)
+    _wrong: set[str] = field(default_factory=set)
     _unwritten: list[tuple[str, TickRecord]] = field(default_factory=list)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -137,7 +151,7 @@ class Scheduler:
         items = self._items(now)
         moments = [self._look_at(warehouse, found, now) for warehouse, found in items.items()]
         if self.watch:
-            self.watch.looked(now, items, dict(self._busy))
+            self.watch.looked(now, items, dict(self._busy), self._newest)
         self.beat(self._state(now, items))
         following = min((moment for moment in moments if moment), default=now + timedelta(seconds=LONGEST_SLEEP_S))
         return max((following - self.clock.now()).total_seconds(), 0.0)
@@ -145,10 +159,15 @@ class Scheduler:
     def _items(self, now: datetime) -> dict[str, Sequence[Item]]:
         found: dict[str, Sequence[Item]] = {}
         for warehouse, items in self.timetable().items():
-            if isinstance(items, StarbergError):
-                self._noted(warehouse, items, now)
-            else:
+            wrong = items if isinstance(items, StarbergError) else None
+            if wrong:
+                self._noted(warehouse, wrong, now)
+            elif isinstance(items, Sequence):
                 found[warehouse] = items
+            if self.watch and (wrong or warehouse in self._wrong):
+                ran = Ran(Status.FAILED, error=str(wrong)) if wrong else Ran(Status.SUCCESS)
+                self.watch.ended(warehouse, Part(("warehouse.yml",), READ), ran, now)
+            (self._wrong.add if wrong else self._wrong.discard)(warehouse)
         return found
 
     def _look_at(self, warehouse: str, items: Sequence[Item], now: datetime) -> datetime | None:
@@ -166,6 +185,7 @@ class Scheduler:
             del self._ledgers[warehouse]  # what it remembers may be half of it
             return self._noted(warehouse, error, now)
         self._trouble.pop(warehouse, None)
+        self._newest[warehouse] = newest
         if claimed:
             work = work_of(items, claimed)
             self._busy[warehouse] = Busy(work, now)
@@ -211,6 +231,7 @@ class Scheduler:
             done = {"state": TickState.DONE, "at": now, "status": ran.status.value}
             done |= {"run_id": ran.run_id, "error": ran.error}
             settled = postponed(record, now, ran.error) if ran.down else record.model_copy(update=done)
+            self._newest.setdefault(warehouse, {})[record.item] = settled
             try:
                 ledger.write(settled)
             except StarbergError as error:
