@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.etl.jobs import read_back
 from starberg.etl.results import Status
 from starberg.storage.lease import Lease, leases
 from starberg.utils.sql import quote
@@ -110,6 +111,10 @@ def _unended(lease: Lease, now: datetime) -> dict[str, Any]:
     dead = lease.is_dead(now)
     status, error = (Status.FAILED, lease.last_words) if dead else (Status.RUNNING, None)
     told = {"run_id": lease.run_id, "warehouse": lease.warehouse, "started_at": lease.acquired_at}
-    return (
-        dict.fromkeys(COLUMNS) | told | {"status": status.value, "error": error, "notes": [], "tables": [], "jobs": []}
-    )
+    ended = {"status": status.value, "error": error}
+    jobs = [
+        dict.fromkeys(_DONE) | {"job": job.name, "target_date": job.target_date} | ended
+        for job in read_back(lease.about)
+        if not job.skipped
+    ]
+    return dict.fromkeys(COLUMNS) | told | ended | {"notes": [], "tables": [], "jobs": jobs}

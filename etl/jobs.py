@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from starberg.etl.day_ranges import packed
 from starberg.etl.graph import dependents, upstream
 from starberg.etl.results import JobResult, Status, TableResult
@@ -232,6 +234,19 @@ def tables_to_build(
     after = {name for name in after if not reads[name] & waits}
     before = {name for table in own | after for name in reads[table]} - dated
     return [name for name in warehouse.tables if name in own | after | before]
+
+
+def written(jobs: Sequence[JobRun]) -> str:
+    """Return jobs as text, for the lease of the run that is to run them."""
+    return TypeAdapter(list[JobRun]).dump_json(list(jobs)).decode() if jobs else ""
+
+
+def read_back(text: str) -> list[JobRun]:
+    """Return the jobs of such a text; none if it is not one."""
+    try:
+        return TypeAdapter(list[JobRun]).validate_json(text or "[]")
+    except ValidationError:
+        return []
 
 
 def job_row(result: JobResult) -> dict[str, Any]:

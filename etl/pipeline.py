@@ -23,7 +23,7 @@ from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
-from starberg.etl.jobs import JobRun, job_row
+from starberg.etl.jobs import JobRun, job_row, read_back, written
 from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
 from starberg.etl.quality import CheckResult, run_check
@@ -102,7 +102,7 @@ class Pipeline:
         GuardStopped, and what the source raises; a spent quota is raised after what was fetched is published.
         """
         progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
-        with self._leased(progress.run_id, options.wait_s) as held:
+        with self._leased(progress.run_id, options.wait_s, options.jobs) as held:
             try:
                 spent = self._ingest(progress, ingest) if ingest else None
                 status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
@@ -330,14 +330,15 @@ class Pipeline:
         raise Conflict(f"etl_runs of {self._warehouse.name} changed at every try to record {row.run_id}")
 
     @contextmanager
-    def _leased(self, run_id: str, wait_s: float) -> Iterator[Held]:
+    def _leased(self, run_id: str, wait_s: float, jobs: Sequence[JobRun] = ()) -> Iterator[Held]:
         """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published.
 
         LakeError if the lake is another catalog's, or the catalog's tables are in another lake.
         """
         claim(self._store, self._catalog, self._clock)
         self._pointers()
-        with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim) as held:
+        name, about = self._warehouse.name, written(jobs)
+        with hold(self._store, name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim, about=about) as held:
             self._sweep()
             yield held
 
@@ -348,7 +349,9 @@ class Pipeline:
             started = RunRow(
                 dead.run_id, self._warehouse.name, "run", Status.FAILED, dead.acquired_at, now, duration_ms
             )
-            self._publish_row(replace(started, error_message=dead.last_words))
+            day, jobs = dead.acquired_at.date(), read_back(dead.about)
+            failed = job_results(jobs, dead.run_id, day, [], {}, now, dead.last_words)
+            self._publish_row(replace(started, error_message=dead.last_words), failed)
         self._sweep(dead.run_id)
 
     def _sweep(self, dead: str = "") -> None:

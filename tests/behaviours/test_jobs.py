@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from shop import CUSTOMERS, NAME, Shop, opened
 
-from starberg.etl.jobs import date_range
+from starberg.etl.jobs import date_range, picked, planned, written
 from starberg.etl.results import JobResult, RunResult, Status
+from starberg.storage.lease import hold
 from starberg.utils.errors import CheckFailed, DeclarationError, UsageError
 
 FIRST, LAST = date(2026, 11, 14), date(2026, 11, 20)  # the shop's clock stands at the 21st
@@ -148,6 +149,22 @@ def test_a_failed_check_fails_the_jobs_and_leaves_what_was_published(shop: Shop)
     assert [name for name, _ in failed] == ["build_fact_sales", "sync_dim_customer"]
     assert all("prices_are_positive" in error for _, error in failed)
     assert {job.job_name: job.status for job in shop.lake().jobs(NAME)}["build_fact_sales"] == "FAILED"
+
+
+def test_jobs_of_a_run_at_work_are_running_and_of_a_dead_one_failed(shop: Shop) -> None:
+    lake = shop.lake()
+    declared = lake.warehouse(NAME)
+    jobs = planned(declared, picked(declared, None), LAST, [])
+    nobody = lake.store, NAME, "20261121-110000-dead00", shop.clock
+    with hold(*nobody, wait_s=0, reclaim=lambda _: None, about=written(jobs)):
+        [run] = lake.status(NAME)
+        assert {job["status"] for job in run["jobs"]} == {"RUNNING"}
+        kept = lake.store.get(f"leases/{NAME}.json")
+    lake.store.put(f"leases/{NAME}.json", kept)
+    shop.clock.sleep(600)
+    shop.run(date=LAST)
+    rows = shop.rows("select job_name, status from etl_job_runs where run_id like '%dead00' order by 1")
+    assert rows == [("build_fact_sales", "FAILED"), ("sync_dim_customer", "FAILED")]
 
 
 def test_jobs_over_dimensions_and_over_facts_run_by_themselves(shop: Shop) -> None:
