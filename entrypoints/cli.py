@@ -7,6 +7,8 @@ terminated.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import signal
@@ -25,6 +27,8 @@ from starberg.utils.errors import StarbergError
 
 _FLAGS = ("--debug", "--quiet", "--json")
 _VALUED = ("--home", "--project", "--env")
+
+atexit.register(gc.freeze)  # what a process still holds when it ends needs no collecting: that takes 0.3 s
 
 
 class Terminated(BaseException):

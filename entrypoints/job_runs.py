@@ -28,6 +28,7 @@ from starberg.utils.sql import quote, text
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
     from starberg.etl.model import Warehouse
+    from starberg.etl.quality import DataQualityCheck
 
 _STATE = """
 SELECT job_name, status, target_date, rows_processed, started_at, completed_at, error_message
@@ -219,13 +220,14 @@ def _run(
     allow_deletes: Sequence[str] = (),
     rebuild: bool = True,
     wait_s: float = 600.0,
+    checks: Sequence[DataQualityCheck] = (),
 ) -> RunResult:
     from starberg.etl.build_writer import BuildOptions
     from starberg.etl.pipeline import RunOptions
 
     with lake._pipeline(declared) as pipeline:
         wanted = [run for run in runs if not run.skipped]
-        options = RunOptions(request.command, wait_s=wait_s, jobs=runs)
+        options = RunOptions(request.command, wait_s=wait_s, jobs=runs, checks=checks)
         if not wanted:
             return pipeline.skip(options)
         whole = not request.names and request.only is None

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
-from starberg.entrypoints.early_engine import EarlyEngine
 from starberg.etl.jobs import Only
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from starberg.etl.pipeline import Pipeline
+    from starberg.etl.quality import DataQualityCheck
     from starberg.ingestion.ingest_pipeline import Ingestion
 
 
@@ -57,12 +57,14 @@ class Lake:
         force: bool = False,
         only: Only | None = None,
         wait_s: float = 600.0,
+        checks: Sequence[DataQualityCheck] = (),
     ) -> RunResult:
         """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
 
         A warehouse that declares jobs, and any with `date`, `force` or `only`, is run by its jobs: tables that are
         built by date for `date` (default: yesterday, UTC, and every date whose rows changed since), a job that
         succeeded for it before only with `force`. `only` picks the jobs over dimensions, or those over anything else.
+        `checks` are made beside the warehouse's own.
 
         Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched
         is published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
@@ -75,7 +77,7 @@ class Lake:
             from starberg.entrypoints.job_runs import Request, run
 
             request = Request(date, only=only, force=force, command="run" if ingest else "etl")
-            how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes}
+            how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes, "checks": checks}
             return run(self, warehouse, request, ingest=ingest, rebuild=rebuild, wait_s=wait_s, **how)
         with self._pipeline(declared) as pipeline:
             from starberg.etl.build_writer import BuildOptions
@@ -85,6 +87,7 @@ class Lake:
                 command="run" if ingest else "etl",
                 build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
                 wait_s=wait_s,
+                checks=checks,
             )
             return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
 
@@ -393,17 +396,14 @@ class Lake:
 
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
-        with (
-            EarlyEngine(self.open_engine) as open_engine,
-            tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch,
-        ):
-            from starberg.etl.pipeline import Pipeline
+        from starberg.etl.pipeline import Pipeline
 
+        with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
             yield Pipeline(
                 declared,
                 catalog=self.catalog,
                 store=self.store,
-                open_engine=open_engine,
+                open_engine=self.open_engine,
                 scratch=Path(scratch),
                 clock=self.clock,
             )

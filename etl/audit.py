@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
-from starberg.etl.build_writer import Touched
+from starberg.etl.build import BuildResult
 from starberg.etl.compile import lookups
+from starberg.etl.header_checks import RUNS, freshness_checks, header_checks
 from starberg.etl.model import CheckHeader, DimensionHeader, Kind, Table, Warehouse
-from starberg.etl.quality import Check, invariants
+from starberg.etl.quality import Check, DataQualityCheck, invariants
 
 
 def due_checks(
     warehouse: Warehouse,
     moved: Collection[str],
-    scopes: Mapping[str, Touched],
+    build: BuildResult,
     existing: Collection[str],
-    stale: Collection[str] = (),
+    now: datetime,
+    passed: Sequence[DataQualityCheck] = (),
 ) -> list[Check]:
-    """Return the checks for a branch on which some tables (`warehouse.table`) moved; none if none did.
+    """Return the checks for a branch on which some tables (`warehouse.table`) moved; if none did, those of age alone.
 
-    Of a table that was computed in part (`scopes`), that part is looked at. What reads a table that does not exist yet,
-    or that the run left `stale`, waits for it.
+    Of a table that was computed in part, that part is looked at. What reads a table that does not exist yet, or that
+    the build left stale, waits for it. `passed` are a caller's own.
     """
-    if not moved:
-        return []
-    existing = {*existing} - {f"{warehouse.name}.{name}" for name in stale} | {*moved}
+    has_runs = f"{warehouse.name}.{RUNS}" in existing
+    there = {*existing} - {f"{warehouse.name}.{name}" for name in build.stale} | {*moved}
+    brought = {t.name: t.rows_inserted + t.rows_updated for t in build.tables}
     checks: list[Check] = []
     for table in warehouse.tables.values():
+        if table.id in existing:
+            checks += freshness_checks(table, now, moved=table.id in moved, has_runs=has_runs)
         related = {table.id, *(f"{table.warehouse}.{name}" for name in _checked_against(table))}
-        if table.id in existing and related & {*moved}:
-            checks += invariants(table, warehouse, scopes.get(table.id))
-    return [*checks, *own_checks(warehouse, existing)]
+        if table.id in there and related & {*moved}:
+            checks += invariants(table, warehouse, build.scopes)
+            checks += header_checks(table, brought.get(table.name, 0), has_runs=has_runs)
+    if moved:
+        checks += [*own_checks(warehouse, there), *(check.check() for check in passed)]
+    return checks
 
 
 def own_checks(warehouse: Warehouse, existing: Collection[str]) -> Iterator[Check]:

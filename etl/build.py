@@ -39,8 +39,9 @@ from starberg.etl.row_delta import Counts
 from starberg.etl.selection import selected
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
+from starberg.etl.versioned_bridges import bridge
 from starberg.ingestion.streams import SourceSpec, Stream
-from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock
@@ -221,6 +222,9 @@ class Build:
         self._source(table)
         if is_by_date(table):
             return self._dated.apply(table), mark
+        if facts.has_spans(table):
+            rows = bridge(table, self._warehouse, facts.source_relation(table))
+            return self._apply(table, list(facts.grain(table)), rows), mark
         if table.name in self._by_key:
             counts = self._keyed.apply(table)
             if counts is not None:
@@ -275,7 +279,7 @@ class Build:
         read = {*reads}
         for lookup in lookups(table).values():
             read.add(f"{table.warehouse}.{lookup.dimension}")
-        if is_by_date(table) and needs_history(table):
+        if table.kind in (Kind.FACT, Kind.BRIDGE) and needs_history(table):
             read = {f"{name}_changes" if name in reads else name for name in read}
         if table.kind == Kind.DIMENSION:
             if dimensions.header_of(table).is_type2:
@@ -366,6 +370,8 @@ class Build:
         if is_by_date(table):
             self._dated.plan(table, state, self._inputs(table), anew=not current or self._is_asked(table))
             self._dated.source(table)
+        elif facts.has_spans(table):
+            self._writer.temp(facts.source_relation(table), self._dated.snapshots.pairs(table))
         elif state and current and not self._is_asked(table) and self._keyed.prepare(table, state):
             self._by_key.add(table.name)
         else:
@@ -389,4 +395,4 @@ def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:
 
 
 def _parts(table: Table) -> dict[str, str]:
-    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True))
+    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True, exclude={"checks"}))

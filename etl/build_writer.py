@@ -10,8 +10,8 @@ from starberg.engines.base import Engine
 from starberg.etl.model import Table
 from starberg.etl.results import TableDifference
 from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.columns import PartitionBy
-from starberg.storage.iceberg_tables import BranchTables
 from starberg.utils.sql import names, quote, quote_name, text
 
 

@@ -58,7 +58,7 @@ class DatedBuild:
         self._pointers = pointers
         self._options = options
         self._today = today
-        self._snapshots = Snapshots(warehouse, engine)
+        self.snapshots = Snapshots(warehouse, engine)
         self._plans: dict[str, Plan] = {}
 
     def plan(self, table: Table, state: BuildState | None, inputs: Mapping[str, str], *, anew: bool) -> Plan:
@@ -71,7 +71,7 @@ class DatedBuild:
         """Compute the rows before lookups of the days that a plan names."""
         days, header = self._plans[table.name].days, header_of(table)
         if header.is_snapshot:
-            self._writer.temp(facts.source_relation(table), self._snapshots.source(table, days))
+            self._writer.temp(facts.source_relation(table), self.snapshots.source(table, days))
             self._check_days(table, days)
         else:
             self._check_type(table)
@@ -86,7 +86,7 @@ class DatedBuild:
         """
         own = names(list(dict.fromkeys(own for lookup in inferring.values() for own in lookup.read_columns())))
         snapshot = header_of(table).is_snapshot
-        every = self._snapshots.ever(table) if snapshot else facts.source_rows(table)
+        every = self.snapshots.ever(table) if snapshot else facts.source_rows(table)
         rows = f"SELECT {own} FROM ({every})"
         if snapshot:
             rows += f" UNION ALL SELECT {own} FROM {facts.source_relation(table)}"
@@ -175,7 +175,7 @@ class DatedBuild:
                 if not before:
                     return set(dates.built)
                 if before != now:
-                    found |= covered(dates.built, self._snapshots.touched(table, name, self._engine.scan(before)))
+                    found |= covered(dates.built, self.snapshots.touched(table, name, self._engine.scan(before)))
             return found
         moved = [name for name in table.reads if state.inputs.get(self._id(name)) != self._pointers.get(self._id(name))]
         if not moved:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.compile import OBSERVED, OP, ROW_NUMBER, dependents_on, lookups, with_relations
+from starberg.etl.dates import header_of, is_by_date
+from starberg.etl.day_ranges import within
 from starberg.etl.history import History, referenced
 from starberg.etl.keyed import Refused, keyed
-from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse
+from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse, needs_history
+from starberg.etl.snapshots import Snapshots
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.etl.surrogate_keys import numbered_versions
+from starberg.etl.versioned_bridges import bridge
 from starberg.ingestion.columns import json_columns
 from starberg.utils.sql import quote, quote_name, text
+
+_DAY = date(2000, 1, 1)
 
 
 class Compiler:
@@ -41,7 +49,11 @@ class Compiler:
                 views = self._dimension(table)
             case Kind.BRIDGE | Kind.FACT:
                 views = self._sources([table])
-                views[table.id] = facts.fact(table, self._warehouse)
+                source = facts.source_relation(table)
+                spans = facts.has_spans(table)
+                views[table.id] = (
+                    bridge(table, self._warehouse, source) if spans else facts.fact(table, self._warehouse)
+                )
             case _:
                 views = {table.id: table.select}
         *before, (_, select) = views.items()
@@ -51,6 +63,8 @@ class Compiler:
 
     def _said(self, table: Table) -> str:
         """Say whether changes are computed by key, and if not, why."""
+        if is_by_date(table):
+            return "The days that are asked for or due are computed, here 2000-01-01; of others, keys that moved."
         try:
             unit = ", ".join(keyed(table, self._warehouse).unit)
         except Refused as refused:
@@ -108,7 +122,23 @@ class Compiler:
         return views | {history.table.id: f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"}
 
     def _sources(self, tables: list[Table]) -> dict[str, str]:
-        views = {facts.source_relation(table): facts.source_rows(table) for table in tables}
+        views: dict[str, str] = {}
+        for table in tables:
+            views |= self._source(table)
         for name, select in views.items():
             self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
         return views
+
+    def _source(self, table: Table) -> dict[str, str]:
+        """Return a fact's or bridge's rows before lookups, of one built by date those of a day."""
+        source = facts.source_relation(table)
+        if facts.has_spans(table):
+            snapshots = Snapshots(self._warehouse, self._engine)
+            return snapshots.views(table) | {source: snapshots.pairs(table)}
+        if not is_by_date(table):
+            return {source: facts.source_rows(table)}
+        if needs_history(table):
+            snapshots = Snapshots(self._warehouse, self._engine)
+            return snapshots.views(table) | {source: snapshots.source(table, [_DAY])}
+        on_day = within(quote_name(header_of(table).date), [_DAY])
+        return {source: f"SELECT * FROM ({facts.source_rows(table)}) WHERE {on_day}"}

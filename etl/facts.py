@@ -54,12 +54,17 @@ def fact(table: Table, warehouse: Warehouse) -> str:
     return f"SELECT {rest}{listed}{extra}, s.{LOAD} FROM {source_relation(table)} s{joins}"
 
 
-def looked_up(table: Table, warehouse: Warehouse) -> tuple[Mapping[str, str], str]:
-    """Return the surrogate keys of a fact's or bridge's row `s`, by column, and the joins that find them."""
+def looked_up(table: Table, warehouse: Warehouse, *, but_type2: bool = False) -> tuple[dict[str, str], str]:
+    """Return the surrogate keys of a fact's or bridge's row `s`, by column, and the joins that find them.
+
+    Of all dimensions it looks up, or of those without history.
+    """
     joins: list[str] = []
     keys: dict[str, str] = {}
     for number, (column, lookup) in enumerate(lookups(table).items()):
         target = warehouse.tables[lookup.dimension]
+        if but_type2 and header_of(target).is_type2:
+            continue
         found = f"d{number}.{quote_name(target.surrogate_key)}"
         if not header_of(target).calendar:
             joins.append(_join(f"d{number}", target, lookup, table))
@@ -81,13 +86,20 @@ def valid_for(version: str, row: str, lookup: Lookup, table: Table) -> str:
     if isinstance(header, FactHeader) and header.is_snapshot and not lookup.as_of:
         end = f"CAST({row}.{quote_name(header.date)} AS DATE) + INTERVAL 1 DAY"
         return f"{version}.effective_from < {end} AND {version}._until >= {end}"
+    if has_spans(table):
+        return f"{row}.effective_from >= {version}.effective_from AND {row}.effective_from < {version}._until"
     return valid_at(version, row, lookup.as_of)
 
 
 def grain(table: Table) -> Sequence[str]:
     """Return the columns that identify a row."""
     assert isinstance(table.header, (FactHeader, BridgeHeader))
-    return table.header.grain
+    return [*table.header.grain, *(["effective_from"] if has_spans(table) else [])]
+
+
+def has_spans(table: Table) -> bool:
+    """Return whether a table is a bridge with history."""
+    return isinstance(table.header, BridgeHeader) and table.header.is_type2
 
 
 def group(header: BridgeHeader) -> Sequence[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from starberg.etl.facts import grain, group
-from starberg.etl.model import BridgeHeader, Kind, Table, Warehouse
+from starberg.etl.model import BridgeHeader, Kind, Table, Warehouse, needs_history
 from starberg.etl.sql_body import Body, cte_of, output_name, parse_body, table_name
 from starberg.etl.sql_columns import Columns, aggregates, output_columns
 from starberg.utils.sql import quote, quote_name
@@ -67,6 +67,8 @@ class Keyed:
 
 def keyed(table: Table, warehouse: Warehouse) -> Keyed:
     """Return how a fact or bridge is computed by key; Refused says why it is not."""
+    if needs_history(table):
+        raise Refused("it is made from all changes")
     body = parse_body(table.select)
     body = replace(body, query=inlined(body.query))
     select = body.query

@@ -128,6 +128,59 @@ class Limit(Declared):
     rows: int = Field(ge=0)
 
 
+Value = str | int | float | bool | date
+
+
+class HeaderCheck(Declared):
+    """One check of a table, declared in its header: exactly one of these, and how bad it is.
+
+    not_null: columns that have a value; unique: columns that together name one row; accepted: values by column; range:
+    [least, greatest] by column, null where there is no bound; relationship: `table(column)` that has a column's values,
+    by column; identity: a condition that holds for every row, such as `amount = quantity * unit_price`. Null values
+    pass all but not_null and unique.
+    volume: a run (of a fact built by date: the newest day) brings at least that share of the median of the 7 before, if
+    5 are known. freshness: the table changed within so many hours.
+
+    severity: error stops the publish, warn is recorded (default: error; of volume and freshness warn). Up to
+    `tolerance` failing rows pass.
+    """
+
+    not_null: Columns = []
+    unique: Columns = []
+    accepted: dict[str, list[Value]] = {}
+    range: dict[str, Annotated[list[Value | None], Field(min_length=2, max_length=2)]] = {}
+    relationship: dict[str, str] = {}
+    identity: str = ""
+    volume: float | None = Field(default=None, gt=0, le=1)
+    freshness: float | None = Field(default=None, gt=0)
+    severity: Literal["error", "warn"] | None = None
+    tolerance: int = Field(default=0, ge=0)
+
+    @property
+    def what(self) -> str:
+        """The one thing that is checked."""
+        return next(name for name in CHECKED if getattr(self, name) not in (None, [], {}, ""))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns it names."""
+        return [*self.not_null, *self.unique, *self.accepted, *self.range, *self.relationship]
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> HeaderCheck:
+        given = [name for name in CHECKED if getattr(self, name) not in (None, [], {}, "")]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(CHECKED)}")
+        for column, refers in self.relationship.items():
+            if not _REFERENCE.match(refers):
+                raise ValueError(f"{column}: {refers!r} is not of the form table(column)")
+        return self
+
+
+CHECKED = ("not_null", "unique", "accepted", "range", "relationship", "identity", "volume", "freshness")
+_REFERENCE = re.compile(r"^\w+\(\w+\)$")
+
+
 class StagingHeader(Declared):
     """A staging table: one stream, row by row.
 
@@ -139,6 +192,7 @@ class StagingHeader(Declared):
     guard: Limit = Limit(share=0.2, rows=20)
     quarantine: Limit = Limit(share=0.01, rows=10)
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
 
 def _day(value: str) -> str:
@@ -181,6 +235,7 @@ class DimensionHeader(Declared):
     order: Literal["observed", "valid_time"] = "observed"
     calendar: Calendar | None = None
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
     @property
     def is_type2(self) -> bool:
@@ -248,6 +303,7 @@ class FactHeader(Declared):
     milestones: Columns = []
     deletes: Literal["remove", "mark", "keep"] = "remove"
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
     @property
     def is_by_date(self) -> bool:
@@ -295,13 +351,31 @@ class BridgeHeader(Declared):
 
     `weight: equal` adds a column `weight`, 1 / pairs of the group; `weight: declared` checks the SELECT's own. `group`
     is what weights sum to 1 over (default: the grain's first column).
+    history: type1 (the pairs there are), type2 (each pair for every span in which it and the versions of its type 2
+    members were so: `effective_from`, `effective_to`, `is_current`; reads one staging table, `times` as of a snapshot).
     """
 
     grain: Columns
     keys: dict[Name, Lookup] = {}
     weight: Literal["none", "equal", "declared"] = "none"
     group: Columns = []
+    history: Literal["type1", "type2"] = "type1"
+    times: dict[Name, Times] = {}
     partition: Columns = []
+    checks: list[HeaderCheck] = []
+
+    @property
+    def is_type2(self) -> bool:
+        """Whether the bridge keeps pairs that are no more."""
+        return self.history == "type2"
+
+    @model_validator(mode="after")
+    def _of_history(self) -> BridgeHeader:
+        if self.times and not self.is_type2:
+            raise ValueError("`times` is for bridges with `history: type2`")
+        if self.is_type2 and any(lookup.as_of for lookup in self.keys.values()):
+            raise ValueError("`as of` is not for a bridge with history: it has every version of its members")
+        return self
 
 
 class MartHeader(Declared):
@@ -309,6 +383,7 @@ class MartHeader(Declared):
 
     grain: Columns = []
     partition: Columns = []
+    checks: list[HeaderCheck] = []
 
 
 class ViewHeader(Declared):
@@ -399,7 +474,7 @@ class Table:
 def needs_history(table: Table) -> bool:
     """Return whether a table is made from the changes of the staging tables it reads."""
     header = table.header
-    if isinstance(header, DimensionHeader):
+    if isinstance(header, DimensionHeader | BridgeHeader):
         return header.is_type2
     return isinstance(header, FactHeader) and header.is_snapshot
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import resource
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,12 +26,12 @@ from starberg.etl.control_tables import STATE, TABLES
 from starberg.etl.jobs import JobRun, job_row, read_back, written
 from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
-from starberg.etl.quality import CheckResult, run_check
+from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
 from starberg.etl.results import JobResult, LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Branch, Catalog, gone
-from starberg.storage.iceberg_tables import BranchTables
 from starberg.storage.lake_file import claim
 from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
@@ -51,13 +51,14 @@ _LOG = ".log"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does. `wait_s` is how long it waits for another run of the warehouse, `jobs` what is told apart."""
+    """What a run does: the jobs to be told apart, a caller's own checks, how long to wait for another run."""
 
     command: str = "run"
     etl: bool = True
     build: BuildOptions = field(default_factory=BuildOptions)
     wait_s: float = 600.0
     jobs: Sequence[JobRun] = ()
+    checks: Sequence[DataQualityCheck] = ()
 
 
 @dataclass
@@ -72,6 +73,7 @@ class _Progress:
     tables: Sequence[TableResult] = ()
     notes: list[str] = field(default_factory=list)
     jobs: Sequence[JobResult] = ()
+    checks: list[Mapping[str, object]] = field(default_factory=list)
     bytes_from_sources: int = 0
 
 
@@ -161,12 +163,12 @@ class Pipeline:
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
-                checks = self._check(engine, moved, tables.pointers, result)
+                checks = self._check(engine, tables, moved, result, options)
             self._record(control, RowDelta(engine, tables, progress.run_id), progress, options, result, checks)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
             self._log_row(control, RowDelta(engine, tables, progress.run_id), progress, options.command, status, "")
             with self._stage(progress, "publish"):
-                self._catalog.publish(branch, f"{options.command} {self._warehouse.name} {progress.run_id}")
+                tables.publish(f"{options.command} {self._warehouse.name} {progress.run_id}")
             self._tidy(branch, f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}" if moved else "")
             return status
 
@@ -191,7 +193,12 @@ class Pipeline:
             with closing(self._open_engine()) as engine:
                 engine.confine([self._store.root, str(self._scratch)])
                 engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in STATE})
-                yield branch, engine, BranchTables(self._catalog, self._store, branch, pointers)
+                tables = BranchTables(self._catalog, self._store, branch, pointers)
+                try:
+                    yield branch, engine, tables
+                except CheckFailed:
+                    tables.save()  # so that people can look at what failed
+                    raise
         except CheckFailed:
             raise
         except BaseException:
@@ -211,14 +218,17 @@ class Pipeline:
         return own
 
     def _check(
-        self, engine: Engine, moved: set[str], existing: Collection[str], build: BuildResult
+        self, engine: Engine, tables: BranchTables, moved: set[str], build: BuildResult, options: RunOptions
     ) -> list[CheckResult]:
-        """Run the checks that are due: `moved` are the tables that changed, of those `existing`."""
-        checks = due_checks(self._warehouse, moved, build.scopes, existing, build.stale)
+        """Run the checks that are due on a branch on which some tables moved."""
+        now = self._clock.now()
+        checks = due_checks(self._warehouse, moved, build, tables.pointers, now, options.checks)
+        if checks and not moved:
+            engine.attach(dict(tables.pointers))
         results = [run_check(engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
-                log.warning("check %s: %d rows", result.check.name, result.failures)
+                log.warning("check %s of %s: %d rows", result.check.name, result.check.table, result.failures)
         return results
 
     def _record(
@@ -232,7 +242,11 @@ class Pipeline:
     ) -> None:
         """Write what the run learned to the control tables on the branch; CheckFailed if a check failed."""
         now = self._clock.now()
-        control.write(delta, "data_quality_results", [_check_row(progress.run_id, now, check) for check in checks])
+        progress.checks = [_check_row(progress.run_id, now, check) for check in checks]
+        control.write(delta, "data_quality_results", progress.checks)
+        progress.notes += [
+            f"check {c.check.name} of {c.check.table} warns: {c.failures} rows" for c in checks if c.status == "warned"
+        ]
         failed = [check for check in checks if check.status == "failed"]
         if failed:
             first = failed[0]
@@ -300,14 +314,16 @@ class Pipeline:
         try:
             if is_held(self._store, self._warehouse.name, progress.run_id):
                 row = self._row(progress, options.command, Status.FAILED, message)
-                self._publish_row(row, self._jobs(progress, options, error=message))
+                self._publish_row(row, self._jobs(progress, options, error=message), progress.checks)
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
             return message
         return ""
 
-    def _publish_row(self, row: RunRow, jobs: Sequence[JobResult] = ()) -> None:
-        """Publish one row of etl_runs, and those of its jobs, by itself, unless the run has published its own."""
+    def _publish_row(
+        self, row: RunRow, jobs: Sequence[JobResult] = (), checks: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        """Publish one row of etl_runs, with its jobs and what its checks found, unless the run published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -321,7 +337,9 @@ class Pipeline:
                         control.write(delta, "etl_runs", [asdict(row)])
                         if jobs:
                             control.write(delta, "etl_job_runs", [job_row(job) for job in jobs])
-                        self._catalog.publish(branch, f"log {row.run_id}")
+                        if checks:
+                            control.write(delta, "data_quality_results", checks)
+                        tables.publish(f"log {row.run_id}")
                 except Conflict:
                     continue
                 finally:

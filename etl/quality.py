@@ -6,16 +6,20 @@ Each check is a SELECT whose rows are failures. They run on the branch, before p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
-from starberg.etl.facts import grain, group, valid_for
+from starberg.etl.facts import grain, group, has_spans, valid_for
 from starberg.etl.history import NEVER, History, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.sql_body import SqlProblem, parse_body
+from starberg.etl.sql_refused import refused
+from starberg.utils.errors import UsageError
 from starberg.utils.sql import names, quote, quote_name
 
 SAMPLE_ROWS = 5
@@ -23,12 +27,48 @@ SAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one table; `select` returns the failing rows. A warning does not stop the publish."""
+    """One check of one table; `select` returns the failing rows. A warning does not stop the publish.
+
+    Up to `tolerance` failing rows pass.
+    """
 
     name: str
     table: str
     select: str
     severity: str = "error"
+    tolerance: int = 0
+
+
+@dataclass(frozen=True)
+class DataQualityCheck:
+    """A check that a caller passes to a run: the rows its SELECT returns are failures.
+
+    The SELECT reads the warehouse's tables as the run would publish them; severity: error stops the publish, warn is
+    recorded. Up to `tolerance` failing rows pass. UsageError where the SQL is not one SELECT.
+
+    >>> DataQualityCheck("no_free_sales", "select * from fact_sales where amount = 0", severity="warn").name
+    'no_free_sales'
+    """
+
+    name: str
+    sql: str
+    severity: Literal["error", "warn"] = "error"
+    tolerance: int = 0
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warn") or self.tolerance < 0:
+            raise UsageError(f"check {self.name}: severity is error or warn, tolerance a number of rows")
+        try:
+            body = parse_body(self.sql)
+            problem = next(refused(body), None)
+        except SqlProblem as found:
+            problem = found
+        if problem:
+            raise UsageError(f"check {self.name}: {problem.message}", hint=problem.hint)
+
+    def check(self) -> Check:
+        """Return it as a check of no one table."""
+        return Check(self.name, self.name, parse_body(self.sql).select, self.severity, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -42,7 +82,7 @@ class CheckResult:
     @property
     def status(self) -> str:
         """passed, failed, or warned."""
-        if not self.failures:
+        if self.failures <= self.check.tolerance:
             return "passed"
         return "failed" if self.check.severity == "error" else "warned"
 
@@ -56,26 +96,30 @@ def run_check(engine: Engine, check: Check) -> CheckResult:
     return CheckResult(check, failures, sample or json.dumps([]))
 
 
-def invariants(table: Table, warehouse: Warehouse, touched: Touched | None = None) -> Iterator[Check]:
-    """Return what must hold for a table of its kind; `touched` limits that to what a build computed again."""
+def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched] | None = None) -> Iterator[Check]:
+    """Return what must hold for a table of its kind; `scopes` limit that to what a build computed again, by table."""
+    scopes = scopes or {}
+    touched = scopes.get(table.id)
     if table.kind == Kind.STAGING:
         yield _unique(
             "natural_key_unique", table.id, staging_key(table, warehouse), rows=touched.rows if touched else ""
         )
     elif table.kind == Kind.DIMENSION:
-        yield from _dimension(table, warehouse, touched)
+        yield from _dimension(table, warehouse, scopes)
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
         for column, lookup in lookups(table).items():
             yield from _lookup(table, column, lookup, warehouse.tables[lookup.dimension])
         if isinstance(table.header, BridgeHeader) and table.header.weight != "none":
             yield _weights(table, table.header)
+        if has_spans(table):
+            yield _spans(table)
     elif table.kind == Kind.MART and getattr(table.header, "grain", []):
         yield _unique("grain_unique", table.id, table.header.grain)  # type: ignore[union-attr]
 
 
-def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> Iterator[Check]:
-    header, key = header_of(table), table.surrogate_key
+def _dimension(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]) -> Iterator[Check]:
+    header, key, touched = header_of(table), table.surrogate_key, scopes.get(table.id)
     given = f"{quote_name(key)} IN (SELECT {quote_name(key)} FROM {touched.rows})" if touched else "true"
     yield _unique("surrogate_key_unique", table.id, [key], where=given)
     yield Check(
@@ -84,7 +128,7 @@ def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> I
         f"SELECT count(*) AS rows FROM {quote(table.id)} WHERE {quote_name(key)} = {UNKNOWN_KEY} HAVING count(*) <> 1",
     )
     if header.is_type2:
-        yield from history_checks(History.of(table, warehouse), touched)
+        yield from _history(History.of(table, warehouse), scopes)
     elif header.natural_key:
         known = f"{quote_name(key)} <> {UNKNOWN_KEY}"
         yield _unique("natural_key_unique", table.id, header.natural_key, where=known)
@@ -134,9 +178,9 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     )
 
 
-def history_checks(history: History, touched: Touched | None = None) -> Iterator[Check]:
+def _history(history: History, scopes: Mapping[str, Touched]) -> Iterator[Check]:
     """Return what must hold of the versions of a type 2 dimension, or of the touched keys' versions."""
-    table, key = history.table.id, list(history.key)
+    table, key, touched = history.table.id, list(history.key), scopes.get(history.table.id)
     number = quote_name(history.table.surrogate_key)
     held = touched.rows if touched else quote(table)
     versions = f"{held} WHERE {number} <> {UNKNOWN_KEY}"
@@ -172,31 +216,59 @@ def history_checks(history: History, touched: Touched | None = None) -> Iterator
     again = f"SELECT *, lead(effective_from) OVER w = effective_to AND {same_values} AS _again FROM {versions} {window}"
     yield Check("version_says_something_new", table, f"SELECT {listed} FROM ({again}) WHERE _again")
     if history.header.order == "observed":
-        yield _live_keys(history, versions, touched)
+        yield _live_keys(history, versions, touched, scopes.get(f"{history.table.warehouse}.{history.staging.name}"))
 
 
-def _live_keys(history: History, versions: str, touched: Touched | None) -> Check:
-    """The keys with a current version are those the source has (and those inferred)."""
+def _live_keys(history: History, versions: str, touched: Touched | None, staged: Touched | None) -> Check:
+    """The keys with a current version are those the source has (and those inferred).
+
+    Of those `staged`, which was read already, staging is not asked once more.
+    """
     own = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
     key = names(list(history.key))
     staging = quote(f"{history.table.warehouse}.{history.staging.name}")
-    live = f"SELECT {own} FROM {staging} WHERE {DELETED_AT} IS NULL"
-    if touched:
-        live = f"SELECT {key} FROM ({live}) SEMI JOIN {touched.keys} USING ({key})"
+
+    def live(of: str, keys: str) -> str:
+        rows = f"SELECT {own} FROM {of} WHERE {DELETED_AT} IS NULL"
+        return f"SELECT {key} FROM ({rows}) SEMI JOIN {keys} USING ({key})" if keys else rows
+
+    there = live(staging, touched.keys if touched else "")
+    if touched and staged:
+        others = f"(FROM {touched.keys} ANTI JOIN (SELECT {own} FROM {staged.keys}) USING ({key}))"
+        there = f"{live(staged.rows, touched.keys)} UNION ALL {live(staging, others)}"
     current = f"SELECT {key} FROM {versions} AND is_current AND NOT is_inferred"
     return Check(
         "live_keys_are_current",
         history.table.id,
-        f"(SELECT {key}, 'has no current version' AS problem FROM ({live} EXCEPT {current})) UNION ALL "
-        f"(SELECT {key}, 'is current and deleted' AS problem FROM ({current} EXCEPT {live}))",
+        f"(SELECT {key}, 'has no current version' AS problem FROM (({there}) EXCEPT {current})) UNION ALL "
+        f"(SELECT {key}, 'is current and deleted' AS problem FROM ({current} EXCEPT ({there})))",
     )
 
 
 def _weights(table: Table, header: BridgeHeader) -> Check:
-    listed = names(list(group(header)))
+    listed, rows = names(list(group(header))), quote(table.id)
+    if header.is_type2:  # at each moment at which anything changes
+        same = " AND ".join(f"b.{quote_name(c)} IS NOT DISTINCT FROM a.{quote_name(c)}" for c in group(header))
+        there = f"b.effective_from <= a.effective_from AND a.effective_from < coalesce(b.effective_to, {NEVER})"
+        moments = f"SELECT DISTINCT {listed}, effective_from FROM {rows}"
+        listed = names([*group(header), "effective_from"], of="a")
+        rows = f"({moments}) a JOIN {rows} b ON {same} AND {there}"
     return Check(
         "weights_sum_to_1",
         table.id,
-        f"SELECT {listed}, sum(weight) AS weight FROM {quote(table.id)} GROUP BY {listed} "
+        f"SELECT {listed}, sum(weight) AS weight FROM {rows} GROUP BY {listed} "
         "HAVING count(weight) < count(*) OR abs(sum(weight) - 1) > 1e-9",
+    )
+
+
+def _spans(table: Table) -> Check:
+    """Of a bridge with history: a pair has one row at a time."""
+    assert isinstance(table.header, BridgeHeader)
+    listed = names(table.header.grain)
+    following = f"lead(effective_from) OVER (PARTITION BY {listed} ORDER BY effective_from) AS _next"
+    return Check(
+        "spans_do_not_overlap",
+        table.id,
+        f"SELECT {listed}, effective_from, effective_to FROM (SELECT *, {following} FROM {quote(table.id)}) "
+        f"WHERE _next < coalesce(effective_to, {NEVER}) OR effective_to <= effective_from",
     )

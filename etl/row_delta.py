@@ -11,11 +11,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starberg.engines.base import Engine, ParquetFile
-from starberg.storage.columns import FILE_PATH_ID, POS_ID, PartitionBy, WrittenFile
-from starberg.storage.iceberg_tables import BranchTables, Change, DeleteFile, IcebergTable
+from starberg.storage.branch_tables import BranchTables
+from starberg.storage.columns import FILE_PATH_ID, POS_ID, PartitionBy
+from starberg.storage.table_files import Change, DeleteFile, WrittenFile
 from starberg.utils.sql import names, quote_name, text
+
+if TYPE_CHECKING:
+    from starberg.storage.iceberg_tables import IcebergTable
 
 REWRITE_SHARE = 0.3
 """A data file with a larger share of deleted rows is rewritten: reading past deletes would cost more than it saves."""

@@ -14,16 +14,15 @@ from pathlib import Path
 from sqlglot import TokenType
 
 from starberg.engines.base import Engine
+from starberg.etl import versioned_bridges
 from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER, RUN, source_select, staging_key, with_relations
 from starberg.etl.day_ranges import DAY
-from starberg.etl.history import FIRST, NEVER, History
-from starberg.etl.model import DimensionHeader, FactHeader, Kind, Table, Times, Warehouse
+from starberg.etl.history import CHANGED_AT, FIRST, NEVER, History
+from starberg.etl.model import DimensionHeader, Kind, Table, Times, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import UNKNOWN, output_columns
+from starberg.etl.versioned_bridges import ENDS, STARTS
 from starberg.utils.sql import names, quote, quote_name, text
-
-STARTS, ENDS = "_starts", "_ends"
-"""The half-open interval (UTC) in which a row was so."""
 
 
 class Snapshots:
@@ -36,8 +35,7 @@ class Snapshots:
 
     def source(self, table: Table, days: Collection[date]) -> str:
         """Return a snapshot's rows before lookups, of some days; those of no day have the columns."""
-        for name in table.reads:
-            self._make(table, name)
+        self._make(table)
         shown = sorted(days) or [date(2000, 1, 1)]
         selects = [self._as_of(table, day) for day in shown]
         every = "\nUNION ALL BY NAME\n".join(selects)
@@ -45,8 +43,7 @@ class Snapshots:
 
     def ever(self, table: Table) -> str:
         """Return a snapshot's rows before lookups as if all that ever was were so at once: more keys than any day."""
-        for name in table.reads:
-            self._make(table, name)
+        self._make(table)
         relations = {name: f"SELECT * EXCLUDE ({STARTS}, {ENDS}) FROM {_relation(table, name)}" for name in table.reads}
         return with_relations(relations, on_day(source_select(table), date(2000, 1, 1)))
 
@@ -63,8 +60,8 @@ class Snapshots:
             f"CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT {key} "
             f"FROM (({is_} EXCEPT ALL {was}) UNION ALL ({was} EXCEPT ALL {is_}))"
         )
-        self._versions(history, before, "versions_before", "changed")
-        self._versions(history, now, "versions_now", "changed")
+        for into, changes in (("versions_before", before), ("versions_now", now)):
+            self._engine.run(f"CREATE OR REPLACE TEMP TABLE {into} AS {self._versions(history, changes, 'changed')}")
         return self._differing(list(history.key), self._columns(history))
 
     def _differing(self, key: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
@@ -88,29 +85,44 @@ class Snapshots:
         )
         return [(first, last) for first, last in spans if first <= last]
 
-    def _make(self, table: Table, name: str) -> None:
-        """Fill the temporary table of a staging table's versions, once a build for each way to date its changes."""
-        relation = _relation(table, name)
-        if relation not in self._made:
-            self._made.add(relation)
-            history = self._history(table, name)
-            self._versions(history, quote(history.changes), relation)
+    def pairs(self, table: Table) -> str:
+        """Return the pairs of a bridge with history through time, before lookups."""
+        self._make(table)
+        found = versioned_bridges.pairs(table, _relation(table, table.reads[0]))
+        engines = (LOAD, STARTS, ENDS)
+        columns = [column.name for column in self._engine.columns(found) if column.name not in engines]
+        return versioned_bridges.through_time(table, f"({found})", columns)
 
-    def _versions(self, history: History, changes: str, into: str, touched: str = "") -> None:
-        """Fill a temporary table with the versions that a relation of changes gives, of all keys or those touched."""
+    def views(self, table: Table) -> dict[str, str]:
+        """Return the relations of versions that a snapshot is made from, by name."""
+        found = {}
+        for name in table.reads:
+            history = self._history(table, name)
+            found[_relation(table, name)] = self._versions(history, quote(history.changes))
+        return found
+
+    def _make(self, table: Table) -> None:
+        """Fill the temporary tables of versions, once a build for each way to date changes."""
+        for relation, select in self.views(table).items():
+            if relation not in self._made:
+                self._made.add(relation)
+                self._engine.run(f"CREATE OR REPLACE TEMP TABLE {relation} AS {select}")
+
+    def _versions(self, history: History, changes: str, touched: str = "") -> str:
+        """Return the versions that a relation of changes gives, of all keys or those touched."""
         columns = self._columns(history)
         only = f" SEMI JOIN {touched} USING ({names(list(history.key))})" if touched else ""
-        self._engine.run(
-            "CREATE OR REPLACE TEMP TABLE observations AS "
-            f"SELECT {names([*columns, LOAD, ROW_NUMBER, OP, OBSERVED])} FROM {changes}{only}"
-        )
-        self._engine.run(f"CREATE OR REPLACE TEMP TABLE decided AS {history.decided('observations', unreadable=True)}")
+        relations = {
+            "observations": f"SELECT {names([*columns, LOAD, ROW_NUMBER, OP, OBSERVED])} FROM {changes}{only}",
+            "decided": history.decided("observations", unreadable=True),
+        }
         # A member of a dimension is valid from ever on; a row is there from when it was made, or first seen.
-        self._engine.run(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {names([*columns, LOAD], of='o')}, "
-            f"CASE WHEN d.effective_from = {FIRST} THEN d._changed_at ELSE d.effective_from END AS {STARTS}, "
+        return with_relations(
+            relations,
+            f"SELECT {names([*columns, LOAD], of='o')}, "
+            f"CASE WHEN d.effective_from = {FIRST} THEN d.{CHANGED_AT} ELSE d.effective_from END AS {STARTS}, "
             f"coalesce(d.effective_to, {NEVER}) AS {ENDS} "
-            f"FROM decided d JOIN observations o USING ({LOAD}, {ROW_NUMBER})"
+            f"FROM decided d JOIN observations o USING ({LOAD}, {ROW_NUMBER})",
         )
 
     def _columns(self, history: History) -> list[str]:
@@ -128,7 +140,7 @@ class Snapshots:
             natural_key=key,
             history="type2",
             track=[column for column in columns if column not in key],
-            **times.model_dump(),
+            **times.model_dump(exclude_defaults=True),
         )
         select = f"SELECT {names(columns)} FROM {quote_name(name)}"
         member = Table(staging.warehouse, Kind.DIMENSION, f"dim_{name}", header, select, Path(), reads=(name,))
@@ -146,16 +158,16 @@ class Snapshots:
 
 def times_of(table: Table, staging: Table, warehouse: Warehouse) -> Times:
     """Return how the changes of a staging table are dated: as the fact says, else as a type 2 dimension of it does."""
-    assert isinstance(table.header, FactHeader)
-    if staging.name in table.header.times:
-        return table.header.times[staging.name]
+    own: dict[str, Times] = getattr(table.header, "times", {})
+    if staging.name in own:
+        return own[staging.name]
     for other in warehouse.of_kind(Kind.DIMENSION):
         header = other.header
         if isinstance(header, DimensionHeader) and header.is_type2 and other.reads == (staging.name,):
             outputs = output_columns(parse_body(other.select), lambda _: UNKNOWN).by_name
-            own = {f: _source(outputs, getattr(header, f)) for f in ("valid_from", "created_at")}
-            if bool(own["valid_from"]) == bool(header.valid_from):
-                return Times(**own, order=header.order)
+            dated = {f: _source(outputs, getattr(header, f)) for f in ("valid_from", "created_at")}
+            if bool(dated["valid_from"]) == bool(header.valid_from):
+                return Times(**{name: column for name, column in dated.items() if column}, order=header.order)
     return Times()
 
 
@@ -177,7 +189,7 @@ def on_day(select: str, day: date) -> str:
 
 def _relation(table: Table, name: str) -> str:
     """Return the temporary table of a staging table's versions, dated as a fact wants them."""
-    own = isinstance(table.header, FactHeader) and name in table.header.times
+    own = name in getattr(table.header, "times", {})
     return quote_name(f"versions_{name}_{table.name}" if own else f"versions_{name}")
 
 

@@ -59,6 +59,8 @@ def reserved_columns(kind: Kind, header: Header, surrogate_key: str = "") -> dic
         found |= dict.fromkeys(("is_deleted", "deleted_at"), "the engine's own with `deletes: mark`")
     if isinstance(header, FactHeader):
         found |= dict.fromkeys(header.lags, "the days between two milestones, which the engine adds")
+    if isinstance(header, BridgeHeader) and header.is_type2:
+        found |= dict.fromkeys(("effective_from", "effective_to", "is_current"), "the engine's own with history")
     if isinstance(header, BridgeHeader) and header.weight == "equal":
         found["weight"] = "the engine's own with `weight: equal`"
     return found

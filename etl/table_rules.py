@@ -6,7 +6,7 @@ that a SELECT leaves out are added to it from its driver, the first relation aft
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from starberg.etl.control_tables import TABLES
@@ -25,6 +25,7 @@ from starberg.etl.model import (
 )
 from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
+from starberg.etl.sql_refused import refused
 from starberg.etl.sql_rules import partition_columns, reserved_columns
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.did_you_mean import did_you_mean
@@ -32,6 +33,9 @@ from starberg.utils.errors import DeclarationError
 
 CALENDAR = "calendar"
 """The generated relation a date dimension reads; its one column is `date`."""
+
+_ADDED = {"effective_from", "effective_to", "is_current", "is_deleted", "is_inferred", "weight"}
+"""Columns the engine adds to tables of some kinds."""
 
 Wanted = tuple[tuple[str, ...], str]
 """A field of the header and a column it names."""
@@ -63,6 +67,7 @@ class TableRules:
             raise draft.in_sql(problem) from None
         self._columns[draft.table.name] = output_columns(draft.body, lambda _: read)
         self._select(draft, list(_partition(draft)))
+        self._check_checks(draft, draft.table)
         return replace(draft.table, header=header.model_copy(update={"stream": f"{source}.{stream.name}"}))
 
     def _stream(self, draft: Draft, declared: str) -> tuple[str, Stream]:
@@ -95,6 +100,7 @@ class TableRules:
             for key, lookup in draft.table.header.keys.items():
                 self._check_lookup(draft, key, lookup)
         table = replace(draft.table, select=self._select(draft, [*_wanted(draft), *_partition(draft)]))
+        self._check_checks(draft, table)
         if isinstance(table.header, DimensionHeader) and table.header.is_type2:
             self._check_key(draft, table)
         if needs_history(table):
@@ -103,6 +109,8 @@ class TableRules:
 
     def _check_history(self, draft: Draft, table: Table) -> None:
         """The engine keeps the changes of what a table with history reads, under a name of its own."""
+        if isinstance(table.header, BridgeHeader) and len(table.reads) != 1:
+            raise draft.in_header(("history",), "a bridge with history reads exactly one staging table")
         for staging in table.reads:
             if f"{staging}_changes" in self.drafts:
                 hint = f"{staging} feeds {table.name}, so the engine keeps its changes under that name."
@@ -119,6 +127,32 @@ class TableRules:
                 if self._columns_of(staging).lacks(name):
                     known = [output.name for output in self._columns_of(staging).by_name.values()]
                     raise draft.in_header(at, f"{staging} has no column {name!r}", hint=did_you_mean(name, known))
+
+    def _check_checks(self, draft: Draft, table: Table) -> None:
+        """The columns that checks name are there, and the tables and columns they refer to."""
+        outputs = output_columns(parse_body(table.select), self._columns_of)
+        added = _ADDED | reserved_columns(table.kind, table.header, table.surrogate_key).keys()
+        for number, check in enumerate(getattr(table.header, "checks", [])):
+            at = ("checks", number, check.what)
+            for column in check.columns:
+                if outputs.lacks(column) and column not in added:
+                    known = [output.name for output in outputs.by_name.values()]
+                    raise draft.in_header(at, f"the table has no column {column!r}", hint=did_you_mean(column, known))
+            for refers in check.relationship.values():
+                other = refers.partition("(")[0]
+                if other not in self.drafts:
+                    hint = did_you_mean(other, self._names(*(kind for kind in Kind if kind not in QUERIED)))
+                    raise draft.in_header(at, f"there is no table {other!r}", hint=hint)
+            if check.identity:
+                self._check_condition(draft, at, check.identity)
+
+    def _check_condition(self, draft: Draft, at: Sequence[str | int], condition: str) -> None:
+        try:
+            found = next(refused(parse_body(f"SELECT {condition} AS holds FROM t")), None)
+        except SqlProblem as problem:
+            found = problem
+        if found:
+            raise draft.in_header(at, found.message, hint=found.hint)
 
     def _check_key(self, draft: Draft, table: Table) -> None:
         """A member's versions are made from the changes of one row of staging: it has that row's key."""

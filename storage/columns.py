@@ -1,11 +1,9 @@
-"""What SQL engines and Iceberg commits tell each other of columns and files; imports nothing heavy."""
+"""What SQL engines and Iceberg commits tell each other of columns; imports nothing heavy."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 TRANSFORMS = ("identity", "year", "month", "day", "hour")
 """Partition transforms that tables may declare."""
@@ -51,14 +49,3 @@ class ColumnStats:
     nulls: int
     lower: str | None = None
     upper: str | None = None
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A Parquet file in the lake: its location, rows, bytes, partition values (Iceberg's numbers) and statistics."""
-
-    location: str
-    rows: int
-    size_bytes: int
-    partition: tuple[Any, ...] = ()
-    columns: Mapping[str, ColumnStats] = field(default_factory=dict)

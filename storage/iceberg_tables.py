@@ -1,16 +1,16 @@
-"""Iceberg tables on one branch: load, evolve, commit.
+"""Iceberg tables: read, evolve, change.
 
-A commit is written client-side (spec v2): data and delete files first, then manifests, manifest list and metadata JSON,
-then the pointer moves in the catalog. One commit a table a run; nothing is visible on main before the publish.
+A change is written client-side (spec v2): data and delete files first, then manifests, manifest list and metadata JSON,
+one commit a table a run. Branches learn of it from `BranchTables`; nothing is visible before the publish.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestFile
@@ -30,13 +30,17 @@ from pyiceberg.table.update import (
 )
 from pyiceberg.typedef import Record
 
-from starberg.storage.branches import Branch, Catalog, Move, TableIds
-from starberg.storage.columns import PartitionBy, SqlColumn, WrittenFile
+from starberg.storage.branches import TableIds
+from starberg.storage.columns import PartitionBy, SqlColumn
 from starberg.storage.iceberg_schemas import evolved_schema, new_schema, parquet_field_ids, partition_spec, stored_type
 from starberg.storage.iceberg_writer import SnapshotWriter
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.store_io import StoreIO
+from starberg.storage.table_files import Change, LiveFile
 from starberg.utils.errors import LakeError
+
+Read = dict[str, list[ManifestEntry]]
+"""Live entries by their manifest's path: each manifest is read once."""
 
 _TABLE_PROPERTIES = {
     # Earlier metadata files are what tags, branches and time travel point at.
@@ -66,6 +70,16 @@ class IcebergTable:
     def spec(self) -> PartitionSpec:
         """The partition spec new files are written with."""
         return self.metadata.spec()
+
+    @property
+    def ids(self) -> TableIds:
+        """What a catalog keeps of the table beside its metadata file."""
+        return TableIds(
+            snapshot_id=self.metadata.current_snapshot_id or -1,
+            schema_id=self.metadata.current_schema_id,
+            spec_id=self.metadata.default_spec_id,
+            sort_order_id=self.metadata.default_sort_order_id,
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return rows, data files, bytes, the share of rows deleted by position, and the last change (UTC)."""
@@ -97,135 +111,75 @@ class IcebergTable:
         )
 
 
-@dataclass(frozen=True)
-class LiveFile:
-    """A data file of the current snapshot; `rows` counts those deleted by position too."""
-
-    rows: int
-    size_bytes: int
-    spec_id: int
-    partition: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class DeleteFile:
-    """Position deletes for data files of one partition: a Parquet file with `file_path`, `pos`, sorted."""
-
-    file: WrittenFile
-    data_files: Sequence[str]
+def new_table(name: str, location: str, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy]) -> IcebergTable:
+    """Return a table that is not there yet, in a folder of its own."""
+    schema = new_schema(columns)
+    metadata = new_table_metadata(
+        schema=schema,
+        partition_spec=partition_spec(schema, partition),
+        sort_order=UNSORTED_SORT_ORDER,
+        location=location,
+        properties=dict(_TABLE_PROPERTIES),
+    )
+    return IcebergTable(name, None, metadata)
 
 
-@dataclass
-class Change:
-    """What one commit does to a table: Parquet files in, position deletes, data files that leave.
-
-    `removed` maps a leaving data file to the number of its rows that position deletes had already removed.
-    """
-
-    added: Sequence[WrittenFile] = ()
-    deletes: Sequence[DeleteFile] = ()
-    removed: Mapping[str, int] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.deletes or self.removed)
+def evolved_table(
+    current: IcebergTable, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy]
+) -> IcebergTable:
+    """Return a table as it must be before rows with `columns` are written."""
+    schema = evolved_schema(current.schema, current.metadata.last_column_id, columns)
+    if _loses_partition_column(current.metadata, schema):
+        restarted = _restarted(current.metadata, schema, partition)
+        return IcebergTable(current.name, current.location, restarted, restarted=True)
+    return IcebergTable(current.name, current.location, _evolved(current.metadata, schema, partition))
 
 
-class BranchTables:
-    """The tables one run reads and commits on its branch.
+def data_files(table: IcebergTable, store: ObjectStore, read: Read) -> Mapping[str, LiveFile]:
+    """Return the data files of the current snapshot by location."""
+    io = StoreIO(store)
+    snapshot = table.metadata.current_snapshot()
+    manifests = snapshot.manifests(io) if snapshot else []
+    data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
+    files = [entry.data_file for manifest in data for entry in _entries(io, read, manifest)]
+    return {
+        file.file_path: LiveFile(file.record_count, file.file_size_in_bytes, file.spec_id, _values(file.partition))
+        for file in files
+    }
 
-    `pointers` is the branch's state (`namespace.table` → metadata location), kept current by `commit`.
-    """
 
-    def __init__(self, catalog: Catalog, store: ObjectStore, branch: Branch, pointers: Mapping[str, str]) -> None:
-        self.pointers = dict(pointers)
-        self._catalog = catalog
-        self._store = store
-        self._branch = branch
-        self._io = StoreIO(store)
-        self._loaded: dict[str, IcebergTable] = {}
-        self._read: dict[str, list[ManifestEntry]] = {}
+def changed_table(
+    base: IcebergTable | None,
+    table: IcebergTable,
+    change: Change,
+    properties: Mapping[str, str],
+    store: ObjectStore,
+    read: Read,
+) -> IcebergTable:
+    """Write the manifests and the metadata file of a changed table; `base` is what was there."""
+    io = StoreIO(store)
+    start = base.metadata if base and not table.restarted else table.metadata
+    updates: list[TableUpdate] = list(_schema_updates(start, table.metadata))
+    if change or base is None or table.restarted:
+        writer = SnapshotWriter(table.metadata, io, partial(_entries, io, read))
+        updates += writer.write(
+            added=change.added,
+            deletes=[(d.file, d.data_files) for d in change.deletes],
+            removed=change.removed,
+        )
+    if properties:
+        updates.append(SetPropertiesUpdate(updates=dict(properties)))
+    metadata = update_table_metadata(start, tuple(updates), metadata_location=base.location if base else None)
+    location = _next_location(base, metadata)
+    ToOutputFile.table_metadata(metadata, io.new_output(location))
+    return IcebergTable(table.name, location, metadata)
 
-    def load(self, name: str) -> IcebergTable | None:
-        """Return the branch's table, or None if it has none of that name."""
-        location = self.pointers.get(name)
-        if location is None:
-            return None
-        loaded = self._loaded.get(name)
-        if loaded is None or loaded.location != location:
-            loaded = self._loaded[name] = read_table(self._store, name, location)
-        return loaded
 
-    def staged(self, name: str, columns: Sequence[SqlColumn], partition: Sequence[PartitionBy] = ()) -> IcebergTable:
-        """Return the table as it must be before rows with `columns` are written; nothing is committed yet."""
-        current = self.load(name)
-        if current is None:
-            schema = new_schema(columns)
-            metadata = new_table_metadata(
-                schema=schema,
-                partition_spec=partition_spec(schema, partition),
-                sort_order=UNSORTED_SORT_ORDER,
-                location=self._store.uri("tables/" + name.replace(".", "/")),
-                properties=dict(_TABLE_PROPERTIES),
-            )
-            return IcebergTable(name, None, metadata)
-        schema = evolved_schema(current.schema, current.metadata.last_column_id, columns)
-        if _loses_partition_column(current.metadata, schema):
-            return IcebergTable(name, current.location, _restarted(current.metadata, schema, partition), restarted=True)
-        return IcebergTable(name, current.location, _evolved(current.metadata, schema, partition))
-
-    def data_files(self, table: IcebergTable) -> Mapping[str, LiveFile]:
-        """Return the table's data files by location."""
-        snapshot = table.metadata.current_snapshot()
-        manifests = snapshot.manifests(self._io) if snapshot else []
-        data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
-        files = [entry.data_file for manifest in data for entry in self._entries(manifest)]
-        return {
-            file.file_path: LiveFile(file.record_count, file.file_size_in_bytes, file.spec_id, _values(file.partition))
-            for file in files
-        }
-
-    def _entries(self, manifest: ManifestFile) -> list[ManifestEntry]:
-        """Return a manifest's live entries; each is read once."""
-        path = manifest.manifest_path
-        if path not in self._read:
-            self._read[path] = manifest.fetch_manifest_entry(self._io)
-        return self._read[path]
-
-    def put_file(self, table: IcebergTable, path: Path, kind: str) -> str:
-        """Move a local Parquet file into the table's folder; return its location."""
-        location = f"{table.metadata.location}/data/{kind}-{uuid.uuid4()}.parquet"
-        self._store.put_file(self._store.key(location), path)
-        return location
-
-    def commit(self, table: IcebergTable, change: Change, properties: Mapping[str, str] | None = None) -> IcebergTable:
-        """Commit `change` to `table` (from `staged`) on the branch; return the committed table."""
-        base = self.load(table.name)
-        start = base.metadata if base and not table.restarted else table.metadata
-        updates: list[TableUpdate] = list(_schema_updates(start, table.metadata))
-        if change or base is None or table.restarted:
-            writer = SnapshotWriter(table.metadata, self._io, self._entries)
-            updates += writer.write(
-                added=change.added,
-                deletes=[(d.file, d.data_files) for d in change.deletes],
-                removed=change.removed,
-            )
-        if properties:
-            updates.append(SetPropertiesUpdate(updates=dict(properties)))
-        metadata = update_table_metadata(start, tuple(updates), metadata_location=base.location if base else None)
-        location = _next_location(base, metadata)
-        ToOutputFile.table_metadata(metadata, self._io.new_output(location))
-        move = Move(table.name, base.location if base else None, location, _ids(metadata))
-        self._catalog.move(self._branch, [move])
-        self.pointers[table.name] = location
-        committed = self._loaded[table.name] = IcebergTable(table.name, location, metadata)
-        return committed
-
-    def drop(self, names: Sequence[str]) -> None:
-        """Drop tables on the branch; their files stay for readers of older states."""
-        moves = [Move(name, self.pointers[name], None) for name in names]
-        self._catalog.move(self._branch, moves)
-        for name in names:
-            del self.pointers[name]
+def _entries(io: StoreIO, read: Read, manifest: ManifestFile) -> list[ManifestEntry]:
+    path = manifest.manifest_path
+    if path not in read:
+        read[path] = manifest.fetch_manifest_entry(io)
+    return read[path]
 
 
 def read_table(store: ObjectStore, name: str, location: str) -> IcebergTable:
@@ -309,12 +263,3 @@ def _values(record: Record) -> tuple[Any, ...]:
 def _next_location(base: IcebergTable | None, metadata: TableMetadata) -> str:
     version = int(base.location.rsplit("/", 1)[1].split("-", 1)[0]) + 1 if base and base.location else 0
     return f"{metadata.location}/metadata/{version:05d}-{uuid.uuid4()}.metadata.json"
-
-
-def _ids(metadata: TableMetadata) -> TableIds:
-    return TableIds(
-        snapshot_id=metadata.current_snapshot_id or -1,
-        schema_id=metadata.current_schema_id,
-        spec_id=metadata.default_spec_id,
-        sort_order_id=metadata.default_sort_order_id,
-    )

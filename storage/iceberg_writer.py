@@ -56,7 +56,8 @@ from pyiceberg.types import (
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 
-from starberg.storage.columns import FILE_PATH_ID, WrittenFile
+from starberg.storage.columns import FILE_PATH_ID
+from starberg.storage.table_files import WrittenFile
 
 _BOUND_CHARS = 16
 _FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-[^(]*$")  # not 12023-…, infinity, 0044-… (BC)

@@ -36,8 +36,9 @@ from starberg.etl.quality import CheckResult, run_check
 from starberg.etl.results import TableDifference, TableResult
 from starberg.ingestion.landing import Landing
 from starberg.ingestion.source import Extract
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Branch, Catalog
-from starberg.storage.iceberg_tables import BranchTables, IcebergTable, read_table
+from starberg.storage.iceberg_tables import IcebergTable, read_table
 from starberg.storage.local_store import LocalStore
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest, RawStream
@@ -211,11 +212,11 @@ class TempLake:
     def _publish(self, options: BuildOptions, *, check: bool) -> Built:
         with self.session() as (branch, engine, tables):
             result = self.build_on(branch, engine, tables, options)
-            checks = self._checks(engine, tables, result.scopes, result.stale) if check else []
+            checks = self._checks(engine, tables, result) if check else []
             failed = [found for found in checks if found.status == "failed"]
             if failed:
                 raise CheckFailed(f"{failed[0].check.name} of {failed[0].check.table}: {failed[0].sample}")
-            self.catalog.publish(branch, "build")
+            tables.publish("build")
         self._states |= result.states
         self._loads |= {f"{load.source}.{load.stream}": load.seq for load in result.marks.values()}
         return Built(result, checks)
@@ -239,7 +240,11 @@ class TempLake:
                 engine.run(f"CREATE TEMP TABLE touched_{name} AS {keys}")
                 rows = f"FROM {self.name}.{name} NATURAL SEMI JOIN touched_{name}"
                 engine.run(f"CREATE TEMP TABLE checked_{name} AS {rows}")
-            return [found.check.name for found in self._checks(engine, tables, scopes) if found.status == "failed"]
+            return [
+                found.check.name
+                for found in self._checks(engine, tables, BuildResult(scopes=scopes))
+                if found.status == "failed"
+            ]
 
     def settle(self) -> None:
         """Take what is published for what the last build made, though another hand changed it."""
@@ -273,15 +278,9 @@ class TempLake:
         build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
         return build.run(self._states, self._loads)
 
-    def _checks(
-        self,
-        engine: DuckDBEngine,
-        tables: BranchTables,
-        scopes: Mapping[str, Touched],
-        stale: Collection[str] = (),
-    ) -> list[CheckResult]:
-        moved = {*tables.pointers} - {f"{self.name}.{name}" for name in stale}
-        checks = due_checks(self.warehouse, moved, scopes, tables.pointers, stale)
+    def _checks(self, engine: DuckDBEngine, tables: BranchTables, build: BuildResult) -> list[CheckResult]:
+        moved = {*tables.pointers} - {f"{self.name}.{name}" for name in build.stale}
+        checks = due_checks(self.warehouse, moved, build, tables.pointers, self.clock.now())
         return [run_check(engine, check) for check in checks]
 
     # Asking

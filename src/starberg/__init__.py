@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     import duckdb
 
     from starberg.entrypoints.lake import Lake
+    from starberg.etl.quality import DataQualityCheck
 
-__all__ = ["connect", "open_lake"]
+__all__ = ["DataQualityCheck", "connect", "open_lake"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is rarely needed when it is asked for."""
+    if name == "DataQualityCheck":
+        from starberg.etl.quality import DataQualityCheck
+
+        return DataQualityCheck
+    raise AttributeError(f"module 'starberg' has no attribute {name!r}")
 
 
 def open_lake(

@@ -59,7 +59,7 @@ def test_runs_that_collide_leave_one_current_row_of_each_key(lake: TempLake) -> 
         lake.build_on(slow, engine, tables, BuildOptions())
         lake.build()
         with pytest.raises(Conflict):
-            lake.catalog.publish(slow, "second")
+            tables.publish("second")
     twice = "SELECT customer_id FROM dim_customer WHERE is_current GROUP BY ALL HAVING count(*) > 1"
     assert lake.rows(twice) == []
     assert lake.rows("SELECT count(*) FROM dim_customer WHERE is_current AND city = 'Bonn'") == [(50,)]

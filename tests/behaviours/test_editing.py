@@ -14,7 +14,7 @@ from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened
 
 from starberg.entrypoints.lake import Lake
 from starberg.etl.row_delta import RowDelta, Target
-from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.branch_tables import BranchTables
 from starberg.utils.errors import DeclarationError
 
 FACT, STAGED = TABLES_OF_THE_SHOP["facts/fact_sales"], TABLES_OF_THE_SHOP["staging/stg_sales"]
@@ -274,5 +274,5 @@ def tamper(lake: Lake, change: str) -> None:
     engine.run(f"CREATE TEMP TABLE wrong AS SELECT * EXCLUDE (_run_id) FROM ({change})")
     RowDelta(engine, tables, "tampered").apply(Target(f"{NAME}.fact_sales", ["sale_id"], scope="wrong"), "wrong")
     engine.close()
-    lake.catalog.publish(branch, "tampered")
+    tables.publish("tampered")
     lake.catalog.drop_branch(branch)

@@ -20,8 +20,8 @@ from pyiceberg.table import StaticTable
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.row_delta import REWRITE_SHARE, Counts, RowDelta, Target
+from starberg.storage.branch_tables import BranchTables
 from starberg.storage.columns import PartitionBy
-from starberg.storage.iceberg_tables import BranchTables
 from starberg.utils.sql import quote_name
 
 VALUES: Mapping[str, Sequence[str]] = {

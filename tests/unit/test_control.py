@@ -25,7 +25,7 @@ def write(lake: TempLake, table: str, *rows: dict[str, object]) -> None:
     with lake.session() as (branch, engine, tables):
         existing = [name for name in TABLES if f"{lake.name}.{name}" in tables.pointers]
         ControlTables(engine, lake.name, existing).write(RowDelta(engine, tables, branch.run_id), table, rows)
-        lake.catalog.publish(branch, "control")
+        tables.publish("control")
 
 
 @pytest.mark.parametrize("text", ["", "it's", 'a "quoted" \\ path', "two\nlines", "before\x00after", "Ωμέγα 🎲", None])

@@ -14,7 +14,7 @@ from lake import TempLake
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl import row_delta
 from starberg.etl.row_delta import RowDelta, Target
-from starberg.storage.iceberg_tables import BranchTables
+from starberg.storage.branch_tables import BranchTables
 from starberg.utils.errors import DeclarationError, GuardStopped
 
 START = datetime(1900, 1, 1)
@@ -549,9 +549,9 @@ def test_as_of_needs_a_dimension_with_history(lake: TempLake) -> None:
 def spoil(lake: TempLake, table: str, key: str, select: str) -> None:
     """Publish other rows for some keys of a table, as nothing in the product would."""
     lake.spoilt = True
-    with lake.session() as (branch, engine, tables):
+    with lake.session() as (_, engine, tables):
         spoil_branch(f"{lake.name}.{table}", key, select, engine, tables)
-        lake.catalog.publish(branch, "spoilt")
+        tables.publish("spoilt")
     lake.settle()
 
 
