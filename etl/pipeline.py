@@ -23,9 +23,11 @@ from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
+from starberg.etl.jobs import JobRun, job_row, read_back, written
+from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
 from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
-from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
+from starberg.etl.results import JobResult, LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
 from starberg.storage.branch_tables import BranchTables
@@ -49,12 +51,13 @@ _LOG = ".log"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does. `wait_s` is how long it waits for another run of the warehouse; `checks` are a caller's own."""
+    """What a run does: the jobs to be told apart, a caller's own checks, how long to wait for another run."""
 
     command: str = "run"
     etl: bool = True
     build: BuildOptions = field(default_factory=BuildOptions)
     wait_s: float = 600.0
+    jobs: Sequence[JobRun] = ()
     checks: Sequence[DataQualityCheck] = ()
 
 
@@ -69,6 +72,7 @@ class _Progress:
     loads: list[LoadResult] = field(default_factory=list)
     tables: Sequence[TableResult] = ()
     notes: list[str] = field(default_factory=list)
+    jobs: Sequence[JobResult] = ()
     checks: list[Mapping[str, object]] = field(default_factory=list)
     bytes_from_sources: int = 0
 
@@ -100,16 +104,24 @@ class Pipeline:
         GuardStopped, and what the source raises; a spent quota is raised after what was fetched is published.
         """
         progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
-        with self._leased(progress.run_id, options.wait_s) as held:
+        with self._leased(progress.run_id, options.wait_s, options.jobs) as held:
             try:
                 spent = self._ingest(progress, ingest) if ingest else None
                 status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
             except BaseException as error:
-                held.unrecorded = self._failed(progress, options.command, error)
+                held.unrecorded = self._failed(progress, options, error)
                 raise
         if spent:
             raise spent
         return self._result(progress, status)
+
+    def skip(self, options: RunOptions) -> RunResult:
+        """Record jobs none of which is to be run, and nothing else."""
+        progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
+        progress.jobs = self._jobs(progress, options)
+        with self._leased(progress.run_id, options.wait_s):
+            self._publish_row(self._row(progress, options.command, Status.SKIPPED, ""), progress.jobs)
+        return self._result(progress, Status.SKIPPED)
 
     def verify(self, wait_s: float) -> VerifyResult:
         """Rebuild every table from raw on a branch that is never published, and compare with what is published."""
@@ -147,6 +159,7 @@ class Pipeline:
             with self._stage(progress, "build"):
                 build = self._build(progress.run_id, engine, tables, options.build)
                 result = build.run(control.build_states(), control.published_loads())
+            progress.jobs = self._jobs(progress, options, result)
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
@@ -252,6 +265,15 @@ class Pipeline:
         of = {t.name: t for t in declared} | {t.changes: t for t in declared if self._warehouse.keeps_changes(t)}
         rows = [{"run_id": progress.run_id, **_table_row(of[t.name], t, result)} for t in ran]
         control.write(delta, "etl_table_runs", rows)
+        control.write(delta, "etl_job_runs", [job_row(job) for job in progress.jobs])
+
+    def _jobs(
+        self, progress: _Progress, options: RunOptions, build: BuildResult | None = None, error: str = ""
+    ) -> list[JobResult]:
+        """Return what came of the run's jobs, in the build or for the error it ended with."""
+        tables, began = (build.tables, build.began) if build else ([], {})
+        day = progress.started_at.date()
+        return job_results(options.jobs, progress.run_id, day, tables, began, self._clock.now(), error)
 
     def _log_row(
         self, control: ControlTables, delta: RowDelta, progress: _Progress, command: str, status: Status, error: str
@@ -281,24 +303,27 @@ class Pipeline:
             notes=json.dumps(progress.notes, ensure_ascii=False),
         )
 
-    def _failed(self, progress: _Progress, command: str, error: BaseException) -> str:
-        """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more.
+    def _failed(self, progress: _Progress, options: RunOptions, error: BaseException) -> str:
+        """Publish the FAILED row of the run, and those of its jobs; what fails here is only logged.
 
-        Returns that error if it could not be recorded, so that the lease keeps it for the next run.
+        The run's own error matters more. It is returned if it could not be recorded: the lease keeps it for the next.
         A run that lost its lease was recorded by the one that took over, whose publish a row now would prevent.
         """
         kind = "" if isinstance(error, StarbergError) else type(error).__name__
         message = ": ".join(filter(None, (kind, str(error))))
         try:
             if is_held(self._store, self._warehouse.name, progress.run_id):
-                self._publish_row(self._row(progress, command, Status.FAILED, message), progress.checks)
+                row = self._row(progress, options.command, Status.FAILED, message)
+                self._publish_row(row, self._jobs(progress, options, error=message), progress.checks)
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
             return message
         return ""
 
-    def _publish_row(self, row: RunRow, checks: Sequence[Mapping[str, object]] = ()) -> None:
-        """Publish one row of etl_runs, with what the run's checks found, unless the run has published its own."""
+    def _publish_row(
+        self, row: RunRow, jobs: Sequence[JobResult] = (), checks: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        """Publish one row of etl_runs, with its jobs and what its checks found, unless the run published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -308,9 +333,12 @@ class Pipeline:
                     # Asked after the cut: if the run publishes later than this, our publish conflicts.
                     if not self._catalog.published(row.run_id):
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
-                        control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                        delta = RowDelta(engine, tables, row.run_id)
+                        control.write(delta, "etl_runs", [asdict(row)])
+                        if jobs:
+                            control.write(delta, "etl_job_runs", [job_row(job) for job in jobs])
                         if checks:
-                            control.write(RowDelta(engine, tables, row.run_id), "data_quality_results", checks)
+                            control.write(delta, "data_quality_results", checks)
                         tables.publish(f"log {row.run_id}")
                 except Conflict:
                     continue
@@ -320,14 +348,15 @@ class Pipeline:
         raise Conflict(f"etl_runs of {self._warehouse.name} changed at every try to record {row.run_id}")
 
     @contextmanager
-    def _leased(self, run_id: str, wait_s: float) -> Iterator[Held]:
+    def _leased(self, run_id: str, wait_s: float, jobs: Sequence[JobRun] = ()) -> Iterator[Held]:
         """Hold the warehouse. A dead holder is recorded as FAILED first, unless it had published.
 
         LakeError if the lake is another catalog's, or the catalog's tables are in another lake.
         """
         claim(self._store, self._catalog, self._clock)
         self._pointers()
-        with hold(self._store, self._warehouse.name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim) as held:
+        name, about = self._warehouse.name, written(jobs)
+        with hold(self._store, name, run_id, self._clock, wait_s=wait_s, reclaim=self._reclaim, about=about) as held:
             self._sweep()
             yield held
 
@@ -338,7 +367,9 @@ class Pipeline:
             started = RunRow(
                 dead.run_id, self._warehouse.name, "run", Status.FAILED, dead.acquired_at, now, duration_ms
             )
-            self._publish_row(replace(started, error_message=dead.last_words))
+            day, jobs = dead.acquired_at.date(), read_back(dead.about)
+            failed = job_results(jobs, dead.run_id, day, [], {}, now, dead.last_words)
+            self._publish_row(replace(started, error_message=dead.last_words), failed)
         self._sweep(dead.run_id)
 
     def _sweep(self, dead: str = "") -> None:
@@ -374,6 +405,7 @@ class Pipeline:
             tables=list(progress.tables),
             loads=progress.loads,
             notes=progress.notes,
+            jobs=list(progress.jobs),
         )
 
 

@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 class Lease(BaseModel):
     """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one.
 
-    `error` is why the run failed, if that could be written down nowhere else.
+    `about` is what the run is to do, in its own words; `error` is why it failed, if that could be written down nowhere
+    else.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,7 @@ class Lease(BaseModel):
     boot: str
     acquired_at: datetime
     expires_at: datetime
+    about: str = ""
     error: str = ""
 
     @property
@@ -79,13 +81,14 @@ def hold(
     wait_s: float,
     reclaim: Callable[[Lease], None],
     ttl: timedelta = TTL,
+    about: str = "",
 ) -> Iterator[Held]:
     """Hold a warehouse's lease; another run's dead one is given to `reclaim` first, then taken over.
 
     Raises Busy, naming the holder, once `wait_s` is over, and what the store and `reclaim` raise.
     """
     deadline = clock.monotonic() + wait_s
-    while (lease := _try(store, warehouse, run_id, clock, reclaim, ttl)) is None:
+    while (lease := _try(store, warehouse, run_id, clock, reclaim, ttl, about)) is None:
         if clock.monotonic() >= deadline:
             raise _busy(store, warehouse, clock)
         clock.sleep(_POLL_S)
@@ -114,9 +117,15 @@ def is_held(store: ObjectStore, warehouse: str, run_id: str) -> bool:
 
 
 def _try(
-    store: ObjectStore, warehouse: str, run_id: str, clock: Clock, reclaim: Callable[[Lease], None], ttl: timedelta
+    store: ObjectStore,
+    warehouse: str,
+    run_id: str,
+    clock: Clock,
+    reclaim: Callable[[Lease], None],
+    ttl: timedelta,
+    about: str,
 ) -> Lease | None:
-    if _put(store, lease := _lease(warehouse, run_id, clock, ttl), if_absent=True):
+    if _put(store, lease := _lease(warehouse, run_id, clock, ttl, about), if_absent=True):
         return lease
     held = _read(store, _key(warehouse))
     if held and held.run_id == run_id:
@@ -127,11 +136,11 @@ def _try(
     reclaim(held)
     if _read(store, _key(warehouse)) == held:
         store.delete([_key(warehouse)])
-    lease = _lease(warehouse, run_id, clock, ttl)
+    lease = _lease(warehouse, run_id, clock, ttl, about)
     return lease if _put(store, lease, if_absent=True) else None
 
 
-def _lease(warehouse: str, run_id: str, clock: Clock, ttl: timedelta) -> Lease:
+def _lease(warehouse: str, run_id: str, clock: Clock, ttl: timedelta, about: str) -> Lease:
     now = clock.now()
     return Lease(
         warehouse=warehouse,
@@ -141,6 +150,7 @@ def _lease(warehouse: str, run_id: str, clock: Clock, ttl: timedelta) -> Lease:
         boot=_boot(),
         acquired_at=now,
         expires_at=now + ttl,
+        about=about,
     )
 
 
