@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -11,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from starberg.entrypoints.job_commands import Day, Force, JobKind, seconds
+from starberg.entrypoints.job_commands import app as job_app
 from starberg.entrypoints.session import Format, Globals, Session
-from starberg.utils.errors import UsageError
 
 app = typer.Typer(
     name="starberg",
@@ -104,6 +104,9 @@ def run(
     full: Full = False,
     allow_deletes: AllowDeletes = None,
     no_rebuild: NoRebuild = False,
+    date: Day = None,
+    force: Force = False,
+    only: Annotated[JobKind | None, typer.Option(help="Only the jobs over these.", show_default="all jobs")] = None,
     wait: Wait = "10m",
 ) -> None:
     """Extract from the sources, build, check and publish: ingest and etl in one."""
@@ -114,6 +117,9 @@ def run(
         full=full,
         allow_deletes=allow_deletes or (),
         rebuild=not no_rebuild,
+        date=date and date.date(),
+        force=force,
+        only=only and only.value,
         wait_s=seconds(wait),
     )
 
@@ -146,13 +152,6 @@ def _run(ctx: typer.Context, warehouse: str, **how: Any) -> None:
     session = _session(ctx)
     result = session.lake.run(warehouse, **how)
     _finish(session, result, failed=result.status == "FAILED")
-
-
-@app.command()
-def plan(ctx: typer.Context, warehouse: Warehouse) -> None:
-    """Show what the next run would do, and how many requests it would make."""
-    session = _session(ctx)
-    session.answer(session.lake.plan(warehouse))
 
 
 @app.command()
@@ -194,16 +193,25 @@ def status(
     """List the last runs, those under way too."""
     session = _session(ctx)
     runs = session.lake.status(warehouse, limit=limit)
-    if not session.globals.json:  # A table has no room for tables; --json tells the counts of each.
-        runs = [{name: value for name, value in run.items() if name != "tables"} for run in runs]
-    session.answer(runs)
+    if session.globals.json:
+        session.answer(runs)
+        return
+    # A table has no room for tables; --json tells the counts of each.
+    runs = [{name: value for name, value in run.items() if name not in ("tables", "jobs")} for run in runs]
+    jobs = session.lake.jobs(warehouse)
+    session.answer({"jobs": jobs, "runs": runs} if jobs else runs)
 
 
 @app.command()
-def check(ctx: typer.Context) -> None:
+def check(
+    ctx: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", metavar="", help="Only whether the scheduler is alive; asks no service.")
+    ] = False,
+) -> None:
     """Test what starberg needs: catalog, storage, sources, rights; exit code 1 if something is not well."""
     session = _session(ctx)
-    found = session.lake.check()
+    found = [session.lake.live()] if live else session.lake.check()
     _finish(session, found, failed=not all(item["ok"] for item in found))
 
 
@@ -326,9 +334,4 @@ def new(
     session.answer(session.lake.new(kind.value, name))
 
 
-def seconds(text: str) -> float:
-    """Read a time such as 30s, 10m or 1h; a plain number is seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if not found:
-        raise UsageError(f"--wait: {text!r} is no time", hint="Write it as 30s, 10m or 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+app.add_typer(job_app)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.entrypoints.early_engine import EarlyEngine
+from starberg.etl.jobs import Only, yesterday
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
-from starberg.etl.results import LoadResult, QueryResult, RunResult, Status, VerifyResult
+from starberg.etl.results import JobResult, JobState, LoadResult, Plan, QueryResult, RunResult, Status, VerifyResult
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock, new_run_id
@@ -52,9 +53,16 @@ class Lake:
         full: bool = False,
         allow_deletes: Sequence[str] = (),
         rebuild: bool = True,
+        date: date | None = None,
+        force: bool = False,
+        only: Only | None = None,
         wait_s: float = 600.0,
     ) -> RunResult:
         """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
+
+        A warehouse that declares jobs, and any with `date`, `force` or `only`, is run by its jobs: tables that are
+        built by date for `date` (default: yesterday, UTC, and every date whose rows changed since), a job that
+        succeeded for it before only with `force`. `only` picks the jobs over dimensions, or those over anything else.
 
         Raises StarbergError: Busy, Conflict, CheckFailed, GuardStopped, CredentialsError, QuotaSpent (what was fetched
         is published first), Unreachable, SourceDataError, DeclarationError (an edited table with `rebuild=False`).
@@ -63,6 +71,12 @@ class Lake:
         _check_tables(declared, allow_deletes)
         if not etl:
             return self._ingest_only(declared, source, full=full)
+        if declared.jobs or date or force or only:
+            from starberg.entrypoints.job_runs import Request, run
+
+            request = Request(date, only=only, force=force, command="run" if ingest else "etl")
+            how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes}
+            return run(self, warehouse, request, ingest=ingest, rebuild=rebuild, wait_s=wait_s, **how)
         with self._pipeline(declared) as pipeline:
             from starberg.etl.build_writer import BuildOptions
             from starberg.etl.pipeline import RunOptions
@@ -73,6 +87,77 @@ class Lake:
                 wait_s=wait_s,
             )
             return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
+
+    def run_job(
+        self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
+    ) -> JobResult:
+        """Run one job for a date (default: yesterday, UTC); return what became of it, with its counts.
+
+        UsageError lists the jobs there are; all else as `run`.
+        """
+        from starberg.entrypoints.job_runs import Request, run
+
+        request = Request(date or yesterday(self.clock.now()), [job], force=force, command="run-job")
+        [result] = run(self, warehouse, request, wait_s=wait_s).jobs
+        return result
+
+    def run_dimensions(
+        self, warehouse: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
+    ) -> list[JobResult]:
+        """Run all jobs over dimensions, as one run."""
+        return self.run(warehouse, date=date, force=force, only="dimensions", wait_s=wait_s).jobs
+
+    def run_facts(self, warehouse: str, date: date, *, force: bool = False, wait_s: float = 600.0) -> list[JobResult]:
+        """Run all jobs over anything but dimensions for a date, as one run."""
+        return self.run(warehouse, date=date, force=force, only="facts", wait_s=wait_s).jobs
+
+    def backfill(
+        self,
+        warehouse: str,
+        since: date,
+        until: date,
+        *,
+        jobs: Sequence[str] = (),
+        force: bool = False,
+        wait_s: float = 600.0,
+    ) -> Iterator[RunResult]:
+        """Run what is built by date for each day of a range, both inclusive; yield each run as it is published.
+
+        What succeeded is skipped, so that a backfill goes on where it was stopped. UsageError if nothing is built by
+        date; all else as `run`.
+        """
+        from starberg.entrypoints.job_runs import backfill
+
+        return backfill(self, warehouse, since, until, names=jobs, force=force, wait_s=wait_s)
+
+    def jobs(self, warehouse: str | None = None) -> list[JobState]:
+        """Return how each job stands, and when it is due next."""
+        from starberg.entrypoints.job_runs import states
+
+        if warehouse:
+            self.warehouse(warehouse)
+        return states(self, warehouse)
+
+    def schedule(self, warehouses: Sequence[str] = (), *, grace_s: float = 600.0) -> None:
+        """Run what `warehouse.yml` schedules, of some warehouses or of all, until SIGTERM or Ctrl-C.
+
+        Runs at work then get `grace_s` to end. Busy if another scheduler is at work in this home.
+        """
+        from starberg.entrypoints.schedule import run_scheduler
+
+        run_scheduler(self, warehouses, grace_s=grace_s)
+
+    def schedules(self, warehouses: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return each schedule and job with its rule, its newest tick and what became of it, and the next tick, UTC."""
+        from starberg.entrypoints.schedule import listed
+
+        return listed(self, warehouses)
+
+    def live(self) -> dict[str, Any]:
+        """Return whether a scheduler is alive in this home, as an answer of `check`; asks no service."""
+        from starberg.entrypoints.heartbeat import live
+
+        return live(self.home, self.clock.now())
 
     def rebuild(self, warehouse: str, tables: Sequence[str] = (), *, wait_s: float = 600.0) -> RunResult:
         """Build tables (default: all) from raw and publish; surrogate keys keep their numbers."""
@@ -167,9 +252,14 @@ class Lake:
 
         return check_lake(self)
 
-    def plan(self, warehouse: str) -> list[dict[str, Any]]:
-        """Return what a run would ask of each source; changes nothing."""
-        return self._ingestion(self.warehouse(warehouse)).plan()
+    def plan(self, warehouse: str, date: date | None = None, *, sql: bool = False) -> Plan:
+        """Return what a run would ask of each source, and what is due for a date; changes nothing.
+
+        With `sql` also the SQL of each table that is due.
+        """
+        from starberg.entrypoints.job_runs import plan
+
+        return plan(self, warehouse, date, sql=sql)
 
     def compile(self, table: str) -> str:
         """Return the SQL that computes a table (`warehouse.table`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,11 @@ COLUMNS = (
     "error",
     "notes",
 )
-"""What is told of a run, beside `tables`: those it changed."""
+"""What is told of a run, beside `tables`, those it changed, and its `jobs`."""
 
+_LOGS = {"runs": "runs", "tables": "table_runs", "jobs": "job_runs"}
+_CHANGED = ("table", "rows_inserted", "rows_updated", "rows_deleted")
+_DONE = ("job", "target_date", "status", "rows_inserted", "rows_updated", "rows_deleted", "error")
 _RUNS = """
 SELECT run_id, warehouse, command, status, started_at, ended_at, duration_ms,
     rows_inserted, rows_updated, rows_deleted, error_message, notes
@@ -39,6 +43,11 @@ _TABLES = """
 SELECT run_id, table_name, rows_inserted, rows_updated, rows_deleted
 FROM {tables} WHERE run_id IN (SELECT run_id FROM {runs} ORDER BY started_at DESC, run_id DESC LIMIT {limit})
 AND rows_inserted + rows_updated + rows_deleted > 0
+"""
+_JOBS = """
+SELECT run_id, job_name, target_date, status, rows_inserted, rows_updated, rows_deleted, error_message
+FROM {jobs} WHERE run_id IN (SELECT run_id FROM {runs} ORDER BY started_at DESC, run_id DESC LIMIT {limit})
+ORDER BY target_date, job_name
 """
 
 
@@ -67,29 +76,40 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
 
 def _is_log(name: str, warehouse: str | None) -> bool:
     owner, table = name.split(".", 1)
-    return table in ("etl_runs", "etl_table_runs") and warehouse in (None, owner)
+    return table in ("etl_runs", "etl_table_runs", "etl_job_runs") and warehouse in (None, owner)
 
 
 def _ended(engine: DuckDBEngine, warehouse: str, state: Any, limit: int) -> list[dict[str, Any]]:
-    names = {"runs": quote(f"{warehouse}.etl_runs"), "tables": quote(f"{warehouse}.etl_table_runs"), "limit": limit}
-    changed: dict[str, list[dict[str, Any]]] = {}
-    if f"{warehouse}.etl_table_runs" in state:
-        for run_id, table, inserted, updated, deleted in engine.rows(_TABLES.format(**names)):
-            counts = {"rows_inserted": inserted, "rows_updated": updated, "rows_deleted": deleted}
-            changed.setdefault(run_id, []).append({"table": table, **counts})
-    return [_run(row, changed.get(row[0], [])) for row in engine.rows(_RUNS.format(**names))]
+    logs = {log: quote(f"{warehouse}.etl_{name}") for log, name in _LOGS.items()}
+    changed, jobs = (
+        _by_run(engine.rows(query.format(**logs, limit=limit)), columns)
+        if f"{warehouse}.etl_{_LOGS[log]}" in state
+        else {}
+        for log, query, columns in (("tables", _TABLES, _CHANGED), ("jobs", _JOBS, _DONE))
+    )
+    listed = engine.rows(_RUNS.format(**logs, limit=limit))
+    return [_run(row, changed.get(row[0], []), jobs.get(row[0], [])) for row in listed]
 
 
-def _run(row: tuple[Any, ...], changed: list[dict[str, Any]]) -> dict[str, Any]:
+def _by_run(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run_id, *values in rows:
+        found.setdefault(run_id, []).append(dict(zip(columns, values, strict=True)))
+    return found
+
+
+def _run(row: tuple[Any, ...], changed: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> dict[str, Any]:
     run = dict(zip(COLUMNS, row, strict=True))
     for moment in ("started_at", "ended_at"):
         run[moment] = run[moment].replace(tzinfo=UTC)
     run["notes"] = json.loads(run["notes"] or "[]")
-    return run | {"tables": sorted(changed, key=lambda table: str(table["table"]))}
+    return run | {"tables": sorted(changed, key=lambda table: str(table["table"])), "jobs": jobs}
 
 
 def _unended(lease: Lease, now: datetime) -> dict[str, Any]:
     dead = lease.is_dead(now)
     status, error = (Status.FAILED, lease.last_words) if dead else (Status.RUNNING, None)
     told = {"run_id": lease.run_id, "warehouse": lease.warehouse, "started_at": lease.acquired_at}
-    return dict.fromkeys(COLUMNS) | told | {"status": status.value, "error": error, "notes": [], "tables": []}
+    return (
+        dict.fromkeys(COLUMNS) | told | {"status": status.value, "error": error, "notes": [], "tables": [], "jobs": []}
+    )

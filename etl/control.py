@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from starberg.engines.base import Engine
@@ -120,4 +120,6 @@ def state_row(table: str, state: BuildState) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.replace(tzinfo=None).isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat()
+    return value.isoformat() if isinstance(value, date) else value

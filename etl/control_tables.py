@@ -7,6 +7,7 @@
 | high_water_mark | stream: the last load in the published tables, and what it had seen of the source |
 | etl_tables | table: fingerprint, inputs and surrogate key mark of the last build |
 | data_quality_results | run × check: failures and a sample of them |
+| etl_job_runs | run × job × target date: what became of the job's tables, skipped and failed ones too |
 """
 
 from __future__ import annotations
@@ -79,6 +80,23 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "sample": "VARCHAR",
         "checked_at": "TIMESTAMP",
     },
+    "etl_job_runs": {
+        "id": "VARCHAR",
+        "run_id": "VARCHAR",
+        "job_name": "VARCHAR",
+        "run_date": "DATE",
+        "target_date": "DATE",
+        "status": "VARCHAR",
+        "rows_processed": "BIGINT",
+        "rows_inserted": "BIGINT",
+        "rows_updated": "BIGINT",
+        "rows_deleted": "BIGINT",
+        "duration_ms": "BIGINT",
+        "error_message": "VARCHAR",
+        "started_at": "TIMESTAMP",
+        "completed_at": "TIMESTAMP",
+        "due_at": "TIMESTAMP",
+    },
 }
 KEYS: Mapping[str, Sequence[str]] = {
     "etl_runs": ["run_id"],
@@ -86,6 +104,7 @@ KEYS: Mapping[str, Sequence[str]] = {
     "high_water_mark": ["source", "stream"],
     "etl_tables": ["table_name"],
     "data_quality_results": ["run_id", "check_name", "table_name"],
+    "etl_job_runs": ["run_id", "job_name", "target_date"],
 }
 TABLES = tuple(COLUMNS)
 """Names of all control tables."""

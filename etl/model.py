@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from starberg.etl.schedule import Alerts, Job, Schedule
 from starberg.ingestion.streams import Declared, Name, SourceSpec, Stream
 
 UNKNOWN_KEY = 0
@@ -407,7 +408,7 @@ def needs_history(table: Table) -> bool:
 class Warehouse:
     """One warehouse: sources and tables, the tables in the order they are built.
 
-    `library` are its views, each after what it reads, and its functions.
+    `library` are its views, each after what it reads, and its functions. `jobs` have their tables, each at least one.
     """
 
     name: str
@@ -416,6 +417,9 @@ class Warehouse:
     tables: Mapping[str, Table]
     description: str = ""
     library: Mapping[str, Table] = field(default_factory=dict)
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    alerts: Alerts | None = None
 
     def of_kind(self, *kinds: Kind) -> list[Table]:
         """Return the tables of some kinds, in building order."""
@@ -454,3 +458,6 @@ class WarehouseFile(Declared):
 
     description: str = ""
     sources: dict[Name, SourceSpec] = {}
+    jobs: dict[Name, Job] = {}
+    schedules: dict[Name, Schedule] = {}
+    alerts: Alerts | None = None

@@ -23,9 +23,11 @@ from starberg.etl.build import Build, BuildResult
 from starberg.etl.build_writer import BuildOptions
 from starberg.etl.control import ControlTables, RunRow, state_row
 from starberg.etl.control_tables import STATE, TABLES
+from starberg.etl.jobs import JobRun, job_row
+from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
 from starberg.etl.quality import CheckResult, run_check
-from starberg.etl.results import LoadResult, RunResult, Status, TableResult, VerifyResult
+from starberg.etl.results import JobResult, LoadResult, RunResult, Status, TableResult, VerifyResult
 from starberg.etl.row_delta import RowDelta
 from starberg.ingestion.streams import SourceSpec
 from starberg.storage.branches import Branch, Catalog, gone
@@ -49,12 +51,13 @@ _LOG = ".log"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does. `wait_s` is how long it waits for another run of the warehouse."""
+    """What a run does. `wait_s` is how long it waits for another run of the warehouse, `jobs` what is told apart."""
 
     command: str = "run"
     etl: bool = True
     build: BuildOptions = field(default_factory=BuildOptions)
     wait_s: float = 600.0
+    jobs: Sequence[JobRun] = ()
 
 
 @dataclass
@@ -68,6 +71,7 @@ class _Progress:
     loads: list[LoadResult] = field(default_factory=list)
     tables: Sequence[TableResult] = ()
     notes: list[str] = field(default_factory=list)
+    jobs: Sequence[JobResult] = ()
     bytes_from_sources: int = 0
 
 
@@ -103,11 +107,19 @@ class Pipeline:
                 spent = self._ingest(progress, ingest) if ingest else None
                 status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
             except BaseException as error:
-                held.unrecorded = self._failed(progress, options.command, error)
+                held.unrecorded = self._failed(progress, options, error)
                 raise
         if spent:
             raise spent
         return self._result(progress, status)
+
+    def skip(self, options: RunOptions) -> RunResult:
+        """Record jobs none of which is to be run, and nothing else."""
+        progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
+        progress.jobs = self._jobs(progress, options)
+        with self._leased(progress.run_id, options.wait_s):
+            self._publish_row(self._row(progress, options.command, Status.SKIPPED, ""), progress.jobs)
+        return self._result(progress, Status.SKIPPED)
 
     def verify(self, wait_s: float) -> VerifyResult:
         """Rebuild every table from raw on a branch that is never published, and compare with what is published."""
@@ -145,6 +157,7 @@ class Pipeline:
             with self._stage(progress, "build"):
                 build = self._build(progress.run_id, engine, tables, options.build)
                 result = build.run(control.build_states(), control.published_loads())
+            progress.jobs = self._jobs(progress, options, result)
             progress.tables, progress.notes = result.tables, [*dict.fromkeys([*progress.notes, *result.notes])]
             moved = {name for name, location in tables.pointers.items() if before.get(name) != location}
             with self._stage(progress, "check"):
@@ -238,6 +251,15 @@ class Pipeline:
         of = {t.name: t for t in declared} | {t.changes: t for t in declared if self._warehouse.keeps_changes(t)}
         rows = [{"run_id": progress.run_id, **_table_row(of[t.name], t, result)} for t in ran]
         control.write(delta, "etl_table_runs", rows)
+        control.write(delta, "etl_job_runs", [job_row(job) for job in progress.jobs])
+
+    def _jobs(
+        self, progress: _Progress, options: RunOptions, build: BuildResult | None = None, error: str = ""
+    ) -> list[JobResult]:
+        """Return what came of the run's jobs, in the build or for the error it ended with."""
+        tables, began = (build.tables, build.began) if build else ([], {})
+        day = progress.started_at.date()
+        return job_results(options.jobs, progress.run_id, day, tables, began, self._clock.now(), error)
 
     def _log_row(
         self, control: ControlTables, delta: RowDelta, progress: _Progress, command: str, status: Status, error: str
@@ -267,24 +289,25 @@ class Pipeline:
             notes=json.dumps(progress.notes, ensure_ascii=False),
         )
 
-    def _failed(self, progress: _Progress, command: str, error: BaseException) -> str:
-        """Publish the run's FAILED row; what fails here is only logged: the run's own error matters more.
+    def _failed(self, progress: _Progress, options: RunOptions, error: BaseException) -> str:
+        """Publish the FAILED row of the run, and those of its jobs; what fails here is only logged.
 
-        Returns that error if it could not be recorded, so that the lease keeps it for the next run.
+        The run's own error matters more. It is returned if it could not be recorded: the lease keeps it for the next.
         A run that lost its lease was recorded by the one that took over, whose publish a row now would prevent.
         """
         kind = "" if isinstance(error, StarbergError) else type(error).__name__
         message = ": ".join(filter(None, (kind, str(error))))
         try:
             if is_held(self._store, self._warehouse.name, progress.run_id):
-                self._publish_row(self._row(progress, command, Status.FAILED, message))
+                row = self._row(progress, options.command, Status.FAILED, message)
+                self._publish_row(row, self._jobs(progress, options, error=message))
         except StarbergError as second:
             log.warning("the failed run could not be recorded: %s", second)
             return message
         return ""
 
-    def _publish_row(self, row: RunRow) -> None:
-        """Publish one row of etl_runs by itself, on a branch of its own, unless the run has published its own."""
+    def _publish_row(self, row: RunRow, jobs: Sequence[JobResult] = ()) -> None:
+        """Publish one row of etl_runs, and those of its jobs, by itself, unless the run has published its own."""
         for attempt in range(_LOG_TRIES):
             log_id = f"{row.run_id}{_LOG}{attempt or ''}"
             if self._catalog.published(log_id):
@@ -294,7 +317,10 @@ class Pipeline:
                     # Asked after the cut: if the run publishes later than this, our publish conflicts.
                     if not self._catalog.published(row.run_id):
                         control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
-                        control.write(RowDelta(engine, tables, row.run_id), "etl_runs", [asdict(row)])
+                        delta = RowDelta(engine, tables, row.run_id)
+                        control.write(delta, "etl_runs", [asdict(row)])
+                        if jobs:
+                            control.write(delta, "etl_job_runs", [job_row(job) for job in jobs])
                         self._catalog.publish(branch, f"log {row.run_id}")
                 except Conflict:
                     continue
@@ -358,6 +384,7 @@ class Pipeline:
             tables=list(progress.tables),
             loads=progress.loads,
             notes=progress.notes,
+            jobs=list(progress.jobs),
         )
 
 

@@ -11,6 +11,7 @@ import starberg
 from starberg.etl.control_tables import TABLES
 from starberg.etl.declarations import NAME, Draft, read_declaration, read_text
 from starberg.etl.graph import building_order
+from starberg.etl.jobs import with_tables
 from starberg.etl.model import QUERIED, Kind, Warehouse, WarehouseFile
 from starberg.etl.sql_types import COMMON, type_problem
 from starberg.etl.table_rules import TableRules
@@ -57,6 +58,10 @@ class Warehouses(Mapping[str, Warehouse]):
         if name not in self._paths:
             return {}
         return {file.stem: kind for kind in QUERIED for file in self._paths[name].glob(f"{kind.value}/*.sql")}
+
+    def file(self, name: str) -> WarehouseFile:
+        """Read a warehouse's warehouse.yml alone, as it is now."""
+        return _sources(self._paths[name] / WAREHOUSE_FILE, self._environment)[1]
 
     def _read(self, name: str) -> Warehouse:
         warehouse = load_warehouse(self._paths[name], self._environment)
@@ -106,11 +111,15 @@ def load_warehouse(path: Path, environment: Mapping[str, str]) -> Warehouse:
             f"{path.name!r} is no name for a warehouse",
             hint="Use lower-case letters, digits and _, a letter first.",
         )
-    declared, sources = _sources(path / WAREHOUSE_FILE, environment)
+    document, declared, sources = _sources(path / WAREHOUSE_FILE, environment)
     ordered = building_order(TableRules(path.name, sources, _drafts(path)).tables())
     tables = {table.name: table for table in ordered if table.kind not in QUERIED}
     library = {table.name: table for table in ordered if table.kind in QUERIED}
-    return Warehouse(path.name, path, sources, tables, declared.description, library)
+    jobs = with_tables(declared.jobs, tables, document)
+    _check_schedules(declared, document)
+    return Warehouse(
+        path.name, path, sources, tables, declared.description, library, jobs, declared.schedules, declared.alerts
+    )
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> str:
@@ -135,7 +144,16 @@ def _value(inside: str, environment: Mapping[str, str]) -> str:
     return value
 
 
-def _sources(path: Path, environment: Mapping[str, str]) -> tuple[WarehouseFile, Mapping[str, SourceSpec]]:
+def _check_schedules(declared: WarehouseFile, document: YamlFile) -> None:
+    for name, schedule in declared.schedules.items():
+        if schedule.source and schedule.source not in declared.sources:
+            hint = did_you_mean(schedule.source, declared.sources)
+            raise document.error(("schedules", name, "source"), f"there is no source {schedule.source}", hint=hint)
+        if name in declared.jobs:
+            raise document.error(("schedules", name), "is a job's name, too", hint="Rename one.")
+
+
+def _sources(path: Path, environment: Mapping[str, str]) -> tuple[YamlFile, WarehouseFile, Mapping[str, SourceSpec]]:
     def replace(text: str, field: Sequence[str]) -> str:
         if tuple(field[-2:]) == ("auth", "secret") and "${" in text:
             raise ValueError("takes the name of a setting, not its value", f"Write {text.strip('${}')}.")
@@ -152,7 +170,7 @@ def _sources(path: Path, environment: Mapping[str, str]) -> tuple[WarehouseFile,
             for stream, spec in source.streams.items()
         }
         sources[name] = source.model_copy(update={"name": name, "streams": streams})
-    return declared, sources
+    return document, declared, sources
 
 
 def _stream(document: YamlFile, at: tuple[str, ...], stream: Stream) -> Stream:

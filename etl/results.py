@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,30 @@ class LoadResult:
 
 
 @dataclass(frozen=True)
+class JobResult:
+    """One job in one run, a row of etl_job_runs: what became of its tables, whose differences the counts are.
+
+    `rows_processed` is their sum; `due_at` the tick of a scheduled job; `run_date` the UTC day of the run.
+    """
+
+    id: str
+    run_id: str
+    job_name: str
+    run_date: date
+    target_date: date
+    status: Status
+    started_at: datetime
+    completed_at: datetime
+    rows_processed: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    duration_ms: int = 0
+    error_message: str = ""
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One run of one warehouse. `notes` are what a person should know of it, one line each."""
 
@@ -61,6 +85,45 @@ class RunResult:
     tables: list[TableResult] = field(default_factory=list)
     loads: list[LoadResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    jobs: list[JobResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """One declared job: when it last ended and how, and when it is due next, UTC; None where it never was."""
+
+    warehouse: str
+    job_name: str
+    schedule: str
+    status: str | None
+    target_date: date | None
+    rows_processed: int | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_message: str | None
+    next_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """What a job would do for a date, and why; `tables` are those built with it."""
+
+    job_name: str
+    target_date: date
+    due: bool
+    why: str
+    tables: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: what it would ask the sources, and its jobs. Nothing was changed to find out."""
+
+    warehouse: str
+    target_date: date
+    requests: list[dict[str, Any]]
+    jobs: list[PlannedJob]
+    sql: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from starberg.ingestion.budget import BudgetLedger
 from starberg.ingestion.ingest_pipeline import SOURCES
-from starberg.ingestion.source import Cursor, Extract
+from starberg.ingestion.source import Cursor, Extract, Planned
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.utils.clock import Clock
 
@@ -83,6 +83,10 @@ class MemorySource:
     @property
     def identity(self) -> str:
         return self.feed.identity
+
+    def plan(self, stream: Stream, cursor: Cursor | None) -> list[Planned]:
+        del cursor
+        return [Planned(stream.name, 1, 1)]
 
     def extract(self, stream: Stream, cursor: Cursor | None, scratch: Path, *, full: bool) -> Iterator[Extract]:
         del cursor, full

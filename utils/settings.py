@@ -101,6 +101,7 @@ class Settings(BaseModel):
         description="libpq's sslmode; without it a server of another machine proves itself by its certificate",
         pattern="^(disable|allow|prefer|require|verify-ca|verify-full)?$",
     )
+    schedules: bool = Field(True, description="Whether `starberg schedule` runs anything")
     log_level: Level = Field("info", description="debug, info, warning or error")
     etl_debug: bool = Field(False, description="Same as --debug")
 
@@ -201,7 +202,7 @@ class Settings(BaseModel):
 
 
 _URL = "warehouse_database_url"  # the one secret of which all but the password may be seen
-_OWN = ("env", "home", "lake", "catalog", "memory_limit", "threads")
+_OWN = ("env", "home", "lake", "catalog", "memory_limit", "threads", "schedules")
 
 
 def variable(field: str) -> str:

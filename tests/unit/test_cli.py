@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from starberg.utils import errors
 from starberg.utils.settings import Settings
 
 AT = datetime(2025, 1, 2, tzinfo=UTC)
+DAY = date(2025, 1, 15)
+ALL = {"date": None, "force": False, "only": None}
 RUN = RunResult("r1", "games", Status.SUCCESS, AT, AT, 5)
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -55,6 +57,7 @@ class FakeLake:
 def lake() -> FakeLake:
     fake = FakeLake()
     fake.answers |= {"run": RUN, "rebuild": RUN, "verify": VerifyResult("games", []), "query": rows}
+    fake.answers |= {"backfill": [RUN], "jobs": []}
     fake.answers["check"] = [{"name": "catalog", "ok": True, "detail": "", "hint": ""}]
     return fake
 
@@ -89,28 +92,58 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ("demo retail", ("demo", "retail")),
         (
             "run games",
-            ("run", "games", {"source": None, "full": False, "allow_deletes": (), "rebuild": True, "wait_s": 600.0}),
+            (
+                "run",
+                "games",
+                {"source": None, "full": False, "allow_deletes": (), "rebuild": True, **ALL, "wait_s": 600.0},
+            ),
         ),
         (
             "run games --source rawg --full --allow-deletes a --allow-deletes b --no-rebuild --wait 1h",
             (
                 "run",
                 "games",
-                {"source": "rawg", "full": True, "allow_deletes": ["a", "b"], "rebuild": False, "wait_s": 3600.0},
+                {
+                    "source": "rawg",
+                    "full": True,
+                    "allow_deletes": ["a", "b"],
+                    "rebuild": False,
+                    **ALL,
+                    "wait_s": 3600.0,
+                },
             ),
+        ),
+        (
+            "run games --date 2025-01-15 --force --only facts",
+            (
+                "run",
+                "games",
+                {"source": None, "full": False, "allow_deletes": (), "rebuild": True}
+                | {"date": DAY, "force": True, "only": "facts", "wait_s": 600.0},
+            ),
+        ),
+        ("run-job games build_x", ("run_job", "games", "build_x", None, {"force": False, "wait_s": 600.0})),
+        (
+            "run-job games --job build_x --date 2025-01-15 --force --wait 1s",
+            ("run_job", "games", "build_x", DAY, {"force": True, "wait_s": 1.0}),
+        ),
+        (
+            "backfill games --from 2025-01-15 --to 2025-01-15 --job a --force",
+            ("backfill", "games", DAY, DAY, {"jobs": ["a"], "force": True, "wait_s": 600.0}),
         ),
         ("ingest games --wait 30s", ("run", "games", {"etl": False, "source": None, "full": False, "wait_s": 30.0})),
         (
             "etl games --wait 5",
             ("run", "games", {"ingest": False, "allow_deletes": (), "rebuild": True, "wait_s": 5.0}),
         ),
-        ("plan games", ("plan", "games")),
+        ("plan games", ("plan", "games", None, {"sql": False})),
+        ("plan games --date 2025-01-15 --sql", ("plan", "games", DAY, {"sql": True})),
         ("query select", ("query", "select", {"warehouse": None, "at": None})),
         ("query --warehouse games --at r1 select", ("query", "select", {"warehouse": "games", "at": "r1"})),
         ("tables", ("tables", None)),
         ("tables games", ("tables", "games")),
-        ("status", ("status", None, {"limit": 20})),
-        ("status games --limit 3", ("status", "games", {"limit": 3})),
+        ("--json status", ("status", None, {"limit": 20})),
+        ("--json status games --limit 3", ("status", "games", {"limit": 3})),
         ("check", ("check",)),
         ("compile games.fact_games", ("compile", "games.fact_games")),
         ("explain games.fact_games 1 x", ("explain", "games.fact_games", ["1", "x"])),
@@ -126,6 +159,9 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
             "mutate retail --url postgresql://h/d --transactions 9 --seed 1 --sessions 1",
             ("mutate", "retail", ["postgresql://h/d"], {"transactions": 9, "seed": 1, "sessions": 1}),
         ),
+        ("schedule", ("schedule", (), {"grace_s": 600.0})),
+        ("schedule games --grace 5s", ("schedule", ["games"], {"grace_s": 5.0})),
+        ("schedule --list games", ("schedules", ["games"])),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
     ],
@@ -133,6 +169,19 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
 def test_each_command_is_one_call(lake: FakeLake, typed: str, call: tuple[Any, ...]) -> None:
     assert starberg(lake, *typed.split()) == 0
     assert lake.calls == [call]
+
+
+def test_the_check_of_a_probe_asks_the_scheduler_alone(lake: FakeLake) -> None:
+    for ok in (True, False):
+        lake.answers["live"] = {"name": "scheduler", "ok": ok, "detail": "", "hint": ""}
+        assert starberg(lake, "check", "--live") == (0 if ok else 1)
+    assert lake.calls == [("live",), ("live",)]
+
+
+def test_nothing_is_scheduled_where_schedules_are_off(lake: FakeLake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starberg(lake, "schedule", STARBERG_SCHEDULES="false") == 2
+    assert "schedules are off here" in capsys.readouterr().err
+    assert lake.calls == []
 
 
 def test_config_opens_no_lake_and_masks(lake: FakeLake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +306,7 @@ def test_an_error_is_one_line_and_its_exit_code(
         ("run", "starberg: Missing argument 'WAREHOUSE'. Type `starberg run --help`"),
         ("run games --fulll", "starberg: No such option: --fulll .*--full.* Type `starberg run --help`"),
         ("query --format xml x", "starberg: Invalid value for '--format': .* Type `starberg query --help`"),
-        ("run games --wait soon", "starberg: --wait: 'soon' is no time. Write it as 30s, 10m or 1h"),
+        ("run games --wait soon", "starberg: 'soon' is no time. Write it as 30s, 10m or 1h"),
         ("--home", "starberg: Option '--home' requires an argument. Type `starberg --help`"),
     ],
 )
