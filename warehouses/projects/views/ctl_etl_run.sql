@@ -1,5 +1,5 @@
 /*
-description: Every run, newest first: for observability, and to see what was tried again.
+description: Every run, newest first, for observability and to see what was tried again.
 */
 select
     row_number() over (order by started_at desc, run_id desc) as place,
