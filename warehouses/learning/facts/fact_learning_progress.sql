@@ -3,7 +3,7 @@ grain: [learner_id, skill_id, progress_on]
 load: snapshot daily
 date: progress_on
 times:
-  stg_mastery_changes: {valid_from: changed_at, created_at: changed_at}
+  stg_mastery_changes: {valid_from: changed_at, created_at: changed_at, order: valid_time}
 keys:
   date_key: dim_date(progress_on)
   learner_key: dim_learner(learner_id) as of progress_at

@@ -4,7 +4,7 @@ load: snapshot daily
 date: snapshot_on
 times:
   stg_processed_analytics: {valid_from: updated_at, created_at: processed_at}
-  stg_issue_status_history: {valid_from: changed_at, created_at: changed_at}
+  stg_issue_status_history: {valid_from: changed_at, created_at: changed_at, order: valid_time}
 keys:
   date_key: dim_date(snapshot_on)
   issue_key: dim_issue(issue_id) as of snapshot_at

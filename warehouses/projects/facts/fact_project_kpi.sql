@@ -3,8 +3,8 @@ grain: [project_id, kpi_on]
 load: snapshot daily
 date: kpi_on
 times:
-  stg_issue_status_history: {valid_from: changed_at, created_at: changed_at}
-  stg_expenses: {valid_from: spent_at, created_at: spent_at}
+  stg_issue_status_history: {valid_from: changed_at, created_at: changed_at, order: valid_time}
+  stg_expenses: {valid_from: spent_at, created_at: spent_at, order: valid_time}
 keys:
   date_key: dim_date(kpi_on)
   project_key: dim_project(project_id) as of kpi_at

@@ -3,7 +3,7 @@ grain: [service_id, month_end_on]
 load: snapshot monthly
 date: month_end_on
 times:
-  stg_service_metrics: {valid_from: measured_at, created_at: measured_at}
+  stg_service_metrics: {valid_from: measured_at, created_at: measured_at, order: valid_time}
 keys:
   service_key: dim_service(service_id) as of month_end_at
   date_key: dim_date(month_end_on)
