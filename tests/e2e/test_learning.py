@@ -1,6 +1,6 @@
 """The learning warehouse, lived and run day by day: its facts are what plain SQL says of the operational database.
 
-The platform's past ends four days ago; each day since is lived and then run for. Sessions that were offline, regraded
+The platform's past ends three days ago; each day since is lived and then run for. Sessions that were offline, regraded
 answers and late grades change days that had been built.
 """
 
@@ -23,8 +23,8 @@ from starberg.samples.operational.systems import SYSTEMS
 pytestmark = pytest.mark.proof
 
 TODAY = datetime.now(UTC).date()
-DAYS = [TODAY - timedelta(days=back) for back in (4, 3, 2, 1)]
-SIZE = Size(people=50, days=12, seed=3, until=datetime(DAYS[0].year, DAYS[0].month, DAYS[0].day, tzinfo=UTC))
+DAYS = [TODAY - timedelta(days=back) for back in (3, 2, 1)]
+SIZE = Size(people=40, days=10, seed=3, until=datetime(DAYS[0].year, DAYS[0].month, DAYS[0].day, tzinfo=UTC))
 UTC_DAY = "({} at time zone 'UTC')::date"
 Rows = list[tuple[Any, ...]]
 

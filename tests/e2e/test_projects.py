@@ -1,6 +1,6 @@
 """The projects warehouse, lived and run day by day: its facts are what plain SQL says of the operational database.
 
-The house's past ends four days ago; each day since is lived and then run for. What was deleted stays in the snapshots
+The house's past ends three days ago; each day since is lived and then run for. What was deleted stays in the snapshots
 of days on which it was there: after each run the database keeps what it had, in tables `ever_…`.
 """
 
@@ -22,7 +22,7 @@ from starberg.samples.operational.systems import SYSTEMS
 pytestmark = pytest.mark.proof
 
 TODAY = datetime.now(UTC).date()
-DAYS = [TODAY - timedelta(days=back) for back in (4, 3, 2, 1)]
+DAYS = [TODAY - timedelta(days=back) for back in (3, 2, 1)]
 SIZE = Size(people=30, days=45, seed=3, until=datetime(DAYS[0].year, DAYS[0].month, DAYS[0].day, tzinfo=UTC))
 UTC_DAY = "({} at time zone 'UTC')::date"
 EVER = {"issues": "issue_id", "issue_status_history": "change_id", "expenses": "expense_id"}
