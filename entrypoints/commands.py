@@ -280,13 +280,19 @@ def seed(
     days: Annotated[
         int | None, typer.Option(min=1, max=7300, help="How many days of their past.", show_default="the usual")
     ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Where the past ends.", show_default="today"),
+    ] = None,
     seed: Seed = 7,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Drop tables of these names first.")] = False,
 ) -> None:
     """Fill a PostgreSQL of yours with the sample data that a warehouse reads."""
     session = _session(ctx)
     session.keep_secret(url or ())
-    session.answer(session.lake.seed(warehouse, url or (), people=people, days=days, seed=seed, replace=yes))
+    end = until.date() if until else None
+    how = {"people": people, "days": days, "until": end, "seed": seed, "replace": yes}
+    session.answer(session.lake.seed(warehouse, url or (), **how))
 
 
 @app.command()
@@ -297,11 +303,15 @@ def mutate(
     transactions: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
     seed: Seed = 7,
     sessions: Annotated[int, typer.Option(min=1, max=64, help="How many at once; with 1 a seed repeats itself.")] = 4,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="A day to live (UTC).", show_default="now"),
+    ] = None,
 ) -> None:
     """Let the applications behind the sample data live on: sales, moves, price changes, deletions."""
     session = _session(ctx)
     session.keep_secret(url or ())
-    how = {"transactions": transactions, "seed": seed, "sessions": sessions}
+    how = {"transactions": transactions, "seed": seed, "sessions": sessions, "day": day.date() if day else None}
     session.answer(session.lake.mutate(warehouse, url or (), **how))
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starberg.samples.demos import DEMOS, Demo
-from starberg.utils.errors import UsageError
+from starberg.etl.jobs import yesterday
+from starberg.samples.demos import DEMOS, Dated, Demo, Mistake, Scene
+from starberg.utils.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
 
 
 _SHOWN = 15
+_BACKFILLED = 2
+"""Days before yesterday that a demo builds, too."""
 
 
 def run_demo(lake: Lake, warehouse: str) -> dict[str, Any]:
@@ -24,17 +28,54 @@ def run_demo(lake: Lake, warehouse: str) -> dict[str, Any]:
     demo = DEMOS[warehouse]
     with demo.source(lake.home / "demo" / warehouse) as scene:
         there = lake.reopen(scene.variables)
-        shown: dict[str, Any] = {"run": there.run(warehouse)}
-        if scene.change:
-            shown |= {"changes": scene.change(), "run_after_changes": there.run(warehouse)}
+        shown = _by_date(there, warehouse, scene, demo.dated) if demo.dated else _twice(there, warehouse, scene)
     shown["tables"] = [{"table": row["table"], "rows": row["rows"]} for row in lake.tables(warehouse)]
     shown["answers"] = {question: _answer(lake, warehouse, sql) for question, sql in demo.questions.items()}
     return shown | {"next": _next(lake, demo)}
 
 
-def _answer(lake: Lake, warehouse: str, sql: str) -> list[dict[str, Any]]:
+def _twice(lake: Lake, warehouse: str, scene: Scene) -> dict[str, Any]:
+    """Run, let the source change if it can, run again."""
+    shown: dict[str, Any] = {"run": lake.run(warehouse)}
+    if scene.change:
+        shown |= {"changes": scene.change(), "run_after_changes": lake.run(warehouse)}
+    return shown
+
+
+def _by_date(lake: Lake, warehouse: str, scene: Scene, dated: Dated) -> dict[str, Any]:
+    """Live and run day by day, then once more, by force, past a mistake, after late changes, and for days before."""
+    shown: dict[str, Any] = {}
+    for day in scene.days:
+        scene.live(day)
+        shown[f"run_of_{day}"] = lake.run(warehouse, date=day).jobs
+    last = yesterday(lake.clock.now())
+    shown["run"] = lake.run(warehouse, date=last)
+    shown["forced"] = [lake.run_job(warehouse, dated.forced, last, force=True)]
+    shown["failed"] = _failed(lake, warehouse, scene, dated.mistake)
+    assert scene.change is not None
+    shown |= {"changes": scene.change(), "run_after_changes": lake.run(warehouse)}
+    runs = lake.backfill(warehouse, last - timedelta(days=_BACKFILLED), last, jobs=[dated.forced])
+    shown["backfill"] = [job for run in runs for job in run.jobs]
+    return shown
+
+
+def _failed(lake: Lake, warehouse: str, scene: Scene, mistake: Mistake) -> dict[str, Any]:
+    """Let the source make a mistake that stops a run, and mend it; return what the run and its branch tell."""
+    scene.correct(mistake.make)
+    try:
+        lake.run(warehouse)
+    except CheckFailed as stopped:
+        error = str(stopped)
+    finally:
+        scene.correct(mistake.mend)
+    newest = "SELECT run_id FROM etl_runs WHERE status = 'FAILED' ORDER BY started_at DESC LIMIT 1"
+    [(run_id,)] = lake.query(newest, warehouse=warehouse).rows
+    return {"mistake": mistake.says, "error": error, "rows_at_the_run": _answer(lake, warehouse, mistake.ask, run_id)}
+
+
+def _answer(lake: Lake, warehouse: str, sql: str, at: str | None = None) -> list[dict[str, Any]]:
     """Return the first rows of an answer."""
-    result = lake.query(sql, warehouse=warehouse)
+    result = lake.query(sql, warehouse=warehouse, at=at)
     return [dict(zip(result.columns, row, strict=True)) for row in islice(result.rows, _SHOWN)]
 
 

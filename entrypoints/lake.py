@@ -325,17 +325,19 @@ class Lake:
         *,
         people: int | None = None,
         days: int | None = None,
+        until: date | None = None,
         seed: int = 7,
         replace: bool = False,
     ) -> list[dict[str, Any]]:
         """Fill the databases a warehouse reads with sample data; return the rows written, by table.
 
+        The data's past ends where the day `until` begins (UTC; default: today).
         A database is where its `[source=]URL` says, else where the warehouse declares it. UsageError if one is not
         empty, unless `replace`.
         """
         from starberg.entrypoints.operational import seed as fill
 
-        return fill(self, warehouse, urls, people=people, days=days, seed=seed, replace=replace)
+        return fill(self, warehouse, urls, people=people, days=days, until=until, seed=seed, replace=replace)
 
     def mutate(
         self,
@@ -345,14 +347,15 @@ class Lake:
         transactions: int = 1000,
         seed: int = 7,
         sessions: int = 4,
+        day: date | None = None,
     ) -> list[dict[str, Any]]:
         """Run transactions in the databases a warehouse reads, as applications would; return what they did, by kind.
 
-        With one session the same seed does the same to the same data.
+        With one session the same seed does the same to the same data. With `day` they take place on that day (UTC).
         """
         from starberg.entrypoints.operational import mutate as live
 
-        return live(self, warehouse, urls, transactions=transactions, seed=seed, sessions=sessions)
+        return live(self, warehouse, urls, transactions=transactions, seed=seed, sessions=sessions, day=day)
 
     def warehouse(self, name: str) -> Warehouse:
         """Return a declared warehouse; UsageError lists those there are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from starberg.ingestion.postgres_address import Address, address, url_address
@@ -30,25 +31,34 @@ def seed(
     *,
     people: int | None,
     days: int | None,
+    until: date | None,
     seed: int,
     replace: bool,
 ) -> list[dict[str, Any]]:
-    """Fill the databases of a warehouse's sources; return what was written, by table. The past ends this midnight."""
+    """Fill the databases of a warehouse's sources; return what was written, by table. The past ends at a midnight."""
     system = system_of(warehouse)
-    midnight = lake.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = datetime.combine(until or lake.clock.now().date(), time(), UTC)
     size = Size(people or system.people, days or system.days, seed, midnight)
     with _explained(hint="Nothing was changed."):
         return seeding.seed(system, connector(lake, warehouse, system, urls), size, replace=replace)
 
 
 def mutate(
-    lake: Lake, warehouse: str, urls: Sequence[str], *, transactions: int, seed: int, sessions: int
+    lake: Lake,
+    warehouse: str,
+    urls: Sequence[str],
+    *,
+    transactions: int,
+    seed: int,
+    sessions: int,
+    day: date | None = None,
 ) -> list[dict[str, Any]]:
-    """Let the applications behind a warehouse's sources live on; return what they did, by kind."""
+    """Let the applications behind a warehouse's sources live on, now or on a day; return what they did, by kind."""
     system = system_of(warehouse)
     connect = connector(lake, warehouse, system, urls)
     with _explained(hint="Transactions before it are committed."):
-        done = life.mutate(system, connect, transactions=transactions, seed=seed, sessions=sessions, clock=lake.clock)
+        how = {"transactions": transactions, "seed": seed, "sessions": sessions}
+        done = life.mutate(system, connect, **how, clock=lake.clock, day=day)
     return life.as_rows(done)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,40 @@ log = logging.getLogger(__name__)
 Variables = Mapping[str, str]
 
 
+Changes = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A running source: the variables that point the declarations at it, and how to let it change, telling what did."""
+    """A running source: the variables that point the declarations at it, and how to let it change, telling what did.
+
+    `live` lets it live a day that is past, each of `days`, which it has still to live. `correct` runs SQL in its only
+    database.
+    """
 
     variables: Variables
-    change: Callable[[], Sequence[Mapping[str, Any]]] | None = None
+    change: Callable[[], Changes] | None = None
+    days: Sequence[date] = ()
+    live: Callable[[date], Changes] = field(default=lambda day: ())
+    correct: Callable[[str], None] = field(default=lambda sql: None)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What goes wrong in a source, SQL that makes it and mends it, and what the failed run's tables then show."""
+
+    says: str
+    make: str
+    mend: str
+    ask: str
+
+
+@dataclass(frozen=True)
+class Dated:
+    """What a demo shows of a warehouse that is built by date: a job to force, and a mistake that a check finds."""
+
+    forced: str
+    mistake: Mistake
 
 
 @dataclass(frozen=True)
@@ -38,6 +66,7 @@ class Demo:
     source: Callable[[Path], AbstractContextManager[Scene]]
     questions: Mapping[str, str]
     next: Sequence[str]
+    dated: Dated | None = None
 
 
 @contextmanager
@@ -59,8 +88,12 @@ def _databases(
     people: int,
     days: int,
     transactions: int,
+    lived: int = 0,
 ) -> Iterator[Scene]:
-    """Run an operational system on a PostgreSQL of its own, whose databases are kept: it goes on where it stopped."""
+    """Run an operational system on a PostgreSQL of its own, whose databases are kept: it goes on where it stopped.
+
+    Of its past the last days, `lived`, are left to be lived one by one.
+    """
     from starberg.samples.embedded_postgres import EmbeddedPostgres
     from starberg.samples.operational.life import as_rows, mutate
     from starberg.samples.operational.seeding import is_seeded, seed
@@ -71,19 +104,29 @@ def _databases(
     with EmbeddedPostgres(folder) as server:
         for database in system.databases:
             server.create(database)
-        fresh = not is_seeded(system, server.connect)
+        fresh, today = not is_seeded(system, server.connect), datetime.now(UTC).date()
         if fresh:
-            midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            written = seed(system, server.connect, Size(people, days, 7, midnight))
+            begin = today - timedelta(days=lived)
+            written = seed(system, server.connect, Size(people, days, 7, datetime.combine(begin, time(), UTC)))
             log.info("seeded", extra={"rows": sum(table["rows"] for table in written)})
         mix = 7 if fresh else random.randrange(10**6)
 
-        def change() -> Sequence[Mapping[str, Any]]:
+        def change() -> Changes:
             done = mutate(system, server.connect, transactions=transactions, seed=mix)
             log.info("changed", extra={"transactions": transactions})
             return as_rows(done)
 
-        yield Scene(settings(server), change)
+        def live(day: date) -> Changes:
+            return as_rows(mutate(system, server.connect, transactions=transactions, seed=7, day=day))
+
+        def correct(sql: str) -> None:
+            [database] = system.databases
+            with closing(server.connect(database)) as session, session.cursor() as cursor:
+                cursor.execute(sql)
+                session.commit()
+
+        left = [today - timedelta(days=back) for back in range(lived, 0, -1)] if fresh else []
+        yield Scene(settings(server), change, left, live, correct)
 
 
 def retail_settings(server: EmbeddedPostgres) -> Variables:
@@ -102,6 +145,16 @@ def mafia_settings(server: EmbeddedPostgres) -> Variables:
         for prefix, database in services.items()
         for name, value in {**where, "NAME": database, "SSLMODE": "prefer"}.items()
     }
+
+
+def learning_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the learning warehouse finds a server's database."""
+    return {"OLTP_DATABASE_URL": server.url("oltp")}
+
+
+def projects_settings(server: EmbeddedPostgres) -> Variables:
+    """Return the variables by which the projects warehouse finds a server's database."""
+    return {"PROJECTS_DATABASE_URL": server.url("operations")}
 
 
 DEMOS: Mapping[str, Demo] = {
@@ -189,5 +242,119 @@ ORDER BY u.username""",
             "explain mafia.fact_games 1",
             "status mafia",
         ],
+    ),
+    "learning": Demo(
+        partial(_databases, "learning", learning_settings, people=100, days=30, transactions=250, lived=1),
+        {
+            "How did the learner with the most versions change?": (
+                "SELECT learner_id, name, grade, is_active, effective_from, effective_to, is_current FROM dim_learner "
+                "WHERE learner_id = (SELECT learner_id FROM dim_learner GROUP BY learner_id ORDER BY count(*) DESC, "
+                "learner_id LIMIT 1) ORDER BY effective_from"
+            ),
+            "What did each school do on the last days?": (
+                "SELECT date, tenant, sessions, learners, minutes, correct_share, focus_lost "
+                "FROM mart_daily_engagement ORDER BY date DESC, tenant, tenant_id LIMIT 8"
+            ),
+            "Which skills are mastered least?": (
+                "SELECT progress_on, subject, skill, learners, average_mastery, mastered FROM mart_skill_mastery "
+                "WHERE progress_on = (SELECT max(progress_on) FROM mart_skill_mastery) "
+                "ORDER BY average_mastery, skill_id LIMIT 5"
+            ),
+            "How does mastery grow, day by day?": (
+                "SELECT progress_on, count(*) AS skills_of_learners, round(avg(mastery), 4) AS average_mastery, "
+                "count(*) FILTER (is_mastered) AS mastered FROM fact_learning_progress GROUP BY ALL ORDER BY 1"
+            ),
+            "How does homework go?": (
+                "SELECT subject, skill, submissions, graded, late, average_score FROM mart_homework_results "
+                "ORDER BY submissions DESC, skill_id LIMIT 5"
+            ),
+            "Are recommendations followed?": (
+                "SELECT reason, count(*) AS shown, count(*) FILTER (status = 'accepted') AS accepted, "
+                "count(*) FILTER (status = 'dismissed') AS dismissed FROM fact_recommendation_events "
+                "GROUP BY reason ORDER BY reason"
+            ),
+            "What did the jobs do?": (
+                "SELECT job_name, target_date, status, rows_inserted, rows_updated, rows_deleted, error_message "
+                "FROM etl_job_runs WHERE job_name LIKE 'build_%' ORDER BY completed_at DESC, job_name"
+            ),
+        },
+        [
+            "status learning",
+            'query --warehouse learning "select * from mart_skill_mastery order by average_mastery limit 10"',
+            "explain learning.dim_tenant 1",
+        ],
+        Dated(
+            "build_fact_learning_progress",
+            Mistake(
+                "a session of yesterday ended three days later, by a tablet's clock",
+                "UPDATE sessions SET ended_at = started_at + interval '3 days', updated_at = now() "
+                "WHERE session_number = (SELECT max(session_number) FROM sessions WHERE ended_at IS NOT NULL "
+                "AND (started_at AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date - 1)",
+                "UPDATE sessions SET ended_at = started_at + interval '25 minutes', updated_at = now() "
+                "WHERE ended_at > started_at + interval '2 days'",
+                "SELECT session_id, started_at, ended_at, duration_seconds FROM fact_sessions "
+                "WHERE duration_seconds > 12 * 60 * 60",
+            ),
+        ),
+    ),
+    "projects": Demo(
+        partial(_databases, "projects", projects_settings, people=40, days=60, transactions=150, lived=1),
+        {
+            "How did the issue with the most versions change?": (
+                "SELECT issue_id, title, status, priority, story_points, category, effective_from, effective_to, "
+                "is_current FROM dim_issue WHERE issue_id = (SELECT issue_id FROM dim_issue GROUP BY issue_id "
+                "ORDER BY count(*) DESC, issue_id LIMIT 1) ORDER BY effective_from"
+            ),
+            "Which projects are in danger?": (
+                "SELECT project, client, open_issues, overdue_issues, throughput_7_days, budget_burn, time_burn, "
+                "health FROM mart_project_health ORDER BY health <> 'red', health <> 'amber', budget_burn DESC LIMIT 5"
+            ),
+            "How many issues were open, day by day?": (
+                "SELECT snapshot_on, count(*) AS issues, count(*) FILTER (is_open) AS open_issues, "
+                "count(*) FILTER (is_overdue) AS overdue, round(avg(age_days) FILTER (is_open), 1) AS average_age_days "
+                "FROM fact_issue_snapshot GROUP BY snapshot_on ORDER BY snapshot_on"
+            ),
+            "How did the services run last month?": (
+                "SELECT service, month_end_on, criticality, projects, requests, availability, incidents, is_on_target "
+                "FROM mart_service_overview ORDER BY is_on_target, availability, service_id LIMIT 5"
+            ),
+            "How long do reviews take?": (
+                "SELECT project, cycles, finished, late, findings, issues_reviewed, average_days_to_start, "
+                "average_days_to_review, average_days_to_finish FROM mart_review_summary "
+                "ORDER BY cycles DESC, project_id LIMIT 5"
+            ),
+            "How are the findings shared by kinds of issues?": (
+                "SELECT i.issue_type, count(*) AS reviews_of_issues, round(sum(b.weight * r.findings), 1) AS findings "
+                "FROM brg_issue_review b JOIN dim_issue i ON i.issue_key = b.issue_key "
+                "JOIN stg_reviews r ON r.review_id = b.review_id GROUP BY i.issue_type ORDER BY i.issue_type"
+            ),
+            "What did the checks find?": (
+                "SELECT check_name, table_name, severity, status, failures, checked_at FROM ctl_data_quality_result "
+                "ORDER BY failures DESC, place LIMIT 5"
+            ),
+            "What did the last runs do?": (
+                "SELECT command, status, started_at, rows_inserted, rows_updated, rows_deleted, error_message "
+                "FROM ctl_etl_run ORDER BY place"
+            ),
+        },
+        [
+            "status projects",
+            'query --warehouse projects "select * from mart_project_health order by budget_burn desc limit 10"',
+            "explain projects.fact_review_cycle 1",
+        ],
+        Dated(
+            "build_fact_issue_snapshot",
+            Mistake(
+                "a review is opened again in a cycle that has finished",
+                "UPDATE reviews SET completed_at = NULL, outcome = NULL, updated_at = now() WHERE review_id = "
+                "(SELECT max(review_id) FROM reviews JOIN review_cycles USING (cycle_id) "
+                "WHERE finished_at IS NOT NULL)",
+                "UPDATE reviews SET completed_at = opened_at + interval '2 days', outcome = 'changes', "
+                "updated_at = now() WHERE completed_at IS NULL AND cycle_id IN "
+                "(SELECT cycle_id FROM review_cycles WHERE finished_at IS NOT NULL)",
+                "SELECT cycle_id, finished_at, reviews, completed_reviews FROM fact_review_cycle "
+                "WHERE finished_at IS NOT NULL AND completed_reviews < reviews",
+            ),
+        ),
     ),
 }

@@ -52,6 +52,18 @@ class Operations:
         game_service.run(_tables("game_service"))
         return cls("mafia", folder, _parts("USER_SERVICE", user_service) | _parts("GAME_SERVICE", game_service))
 
+    @classmethod
+    def learning(cls, folder: Path, database: Database) -> Operations:
+        """Create the learning platform's tables."""
+        database.run(_tables("learning"))
+        return cls("learning", folder, {"OLTP_DATABASE_URL": database.url})
+
+    @classmethod
+    def projects(cls, folder: Path, database: Database) -> Operations:
+        """Create the software house's tables."""
+        database.run(_tables("projects"))
+        return cls("projects", folder, {"PROJECTS_DATABASE_URL": database.url})
+
     def lake(self) -> Lake:
         """Open the lake."""
         settings = Settings.load(self.product.folder, {}, {**self.product.environ, **self.variables})

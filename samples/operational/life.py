@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from starberg.samples.operational.people import stream
@@ -77,14 +77,19 @@ def mutate(
     seed: int,
     sessions: int = 1,
     clock: Clock | None = None,
+    day: date | None = None,
 ) -> list[Done]:
     """Run transactions, all of them committed on return; tell by kind what they did, the most frequent first.
 
-    `clock` is the application's, by which it stamps rows. Raises UsageError if there is nothing to change.
+    `clock` is the application's, by which it stamps rows. With `day` they take place over that day (UTC): days are
+    lived one after the other, from the end of the seeded past. Raises UsageError if there is nothing to change.
     """
-    now = (clock or Clock()).now
     shares = [transactions // sessions + (number < transactions % sessions) for number in range(sessions)]
-    workers = [_Worker(system, connect, share, stream(seed, f"session {n}"), now) for n, share in enumerate(shares)]
+    clocks = [_Day(day, share) if day else clock or Clock() for share in shares]
+    workers = [
+        _Worker(system, connect, share, stream(seed, f"session {number} {day or ''}".rstrip()), clock)
+        for number, (share, clock) in enumerate(zip(shares, clocks, strict=True))
+    ]
     if sessions == 1:
         workers[0].run()
     else:
@@ -111,6 +116,24 @@ def as_rows(done: Sequence[Done]) -> list[dict[str, Any]]:
     return [asdict(one) for one in [*done, total]]
 
 
+class _Day(Clock):
+    """The time of day at each of a session's transactions, on a day that may be long past."""
+
+    def __init__(self, day: date, transactions: int) -> None:
+        self._midnight = datetime.combine(day, time(), UTC)
+        self._each = timedelta(days=1) / max(transactions, 1)
+        self._at = self._midnight
+
+    def begin(self, number: int) -> None:
+        """A transaction begins."""
+        self._at = max(self._at, self._midnight + number * self._each)
+
+    def now(self) -> datetime:
+        """Each look is a little later, but of the same day."""
+        self._at = min(self._at + timedelta(milliseconds=1), self._midnight + timedelta(days=1, microseconds=-1))
+        return self._at
+
+
 @dataclass
 class _Open:
     """A transaction that stays open until the session's transaction number `until`."""
@@ -129,7 +152,7 @@ class _Worker:
     connect: Connect
     transactions: int
     rng: random.Random
-    now: Callable[[], datetime]
+    clock: Clock
     done: dict[str, Done] = field(default_factory=dict)
     error: BaseException | None = None
     _memory: Memory = field(default_factory=Memory)
@@ -149,6 +172,8 @@ class _Worker:
         try:
             for number in range(self.transactions):
                 self._commit_until(number)
+                if isinstance(self.clock, _Day):
+                    self.clock.begin(number)
                 self._one(number)
             self._commit_until(None)
         finally:
@@ -168,7 +193,7 @@ class _Worker:
     def _tried(self, kind: Kind, number: int) -> bool:
         connection = self._session(kind.database)
         with connection.cursor() as cursor:
-            work = Work(cursor, self.rng, self.now, self._memory, self._peek)
+            work = Work(cursor, self.rng, self.clock.now, self._memory, self._peek)
             try:
                 found = kind.act(work)
             except BaseException:

@@ -77,6 +77,11 @@ class Work:
         [(key,)] = self._rows("SELECT nextval(pg_get_serial_sequence(%s, %s))", (quote_name(table), key_of(table)))
         return int(key)
 
+    def at(self, row: Row) -> datetime:
+        """Return when a row is changed: never before it was last."""
+        last: datetime = row["updated_at"]
+        return max(self.now(), last)
+
     def insert(self, table: str, **values: Any) -> int:
         """Insert a row; return its key."""
         holes = ", ".join(["%s"] * len(values))
@@ -90,7 +95,7 @@ class Work:
     def change(self, table: str, row: Row, **values: Any) -> None:
         """Update a row by its key; the application stamps it."""
         if "updated_at" in row:
-            values["updated_at"] = self.now()
+            values["updated_at"] = self.at(row)
         assigned = ", ".join(f"{quote_name(column)} = %s" for column in values)
         key = key_of(table)
         self.cursor.execute(
@@ -116,6 +121,11 @@ class Work:
 
 _KEYS = {"lobbies": "lobby_id", "player_sessions": "session_id", "game_actions": "action_id"}
 _KEYS |= {"currency_transactions": "transaction_id", "access_events": "event_id"}
+_KEYS |= {"tenants": "tenant_number", "learners": "learner_number", "sessions": "session_number"}
+_KEYS |= {"focus_events": "event_id", "homework": "homework_id", "homework_events": "event_id"}
+_KEYS |= {"mastery_changes": "change_id", "project_types": "type_id", "project_members": "member_id"}
+_KEYS |= {"project_services": "link_id", "issue_reviews": "link_id", "issue_status_history": "change_id"}
+_KEYS |= {"issue_analytics": "analysis_id", "review_cycles": "cycle_id", "service_metrics": "metric_id"}
 
 
 def key_of(table: str) -> str:

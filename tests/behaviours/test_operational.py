@@ -30,6 +30,19 @@ TABLES = {
         "user_service": ["users", "currency_transactions", "access_events"],
         "game_service": ["lobbies", "roles", "games", "player_sessions", "game_actions"],
     },
+    "learning": {
+        "oltp": [
+            *("tenants", "users", "learners", "subjects", "skills", "sessions", "focus_events", "homework"),
+            *("homework_events", "mastery_changes", "recommendations"),
+        ],
+    },
+    "projects": {
+        "operations": [
+            *("clients", "project_types", "users", "services", "projects", "project_members", "project_services"),
+            *("issues", "issue_status_history", "issue_analytics", "review_cycles", "reviews", "issue_reviews"),
+            *("service_metrics", "expenses"),
+        ],
+    },
 }
 
 
@@ -188,6 +201,70 @@ def test_a_seed_in_one_session_does_the_same_again(apps: Applications) -> None:
     apps.seed(replace=True)
     apps.mutate(150, seed=8, clock=Ticking())
     assert apps.rows() != found
+
+
+def test_days_are_lived_one_after_the_other(apps: Applications) -> None:
+    """What is written is stamped by the day that is lived."""
+    apps.seed(Size(people=30, days=8, seed=7, until=UNTIL))
+    columns = {
+        (name, table): [
+            column
+            for (column,) in database.rows(
+                f"select column_name from information_schema.columns where table_name = '{table}' "
+                "and data_type like 'timestamp%' and column_name <> 'due_at'"
+            )
+        ]
+        for name, database in apps.databases.items()
+        for table in apps.tables[name]
+    }
+
+    def newest() -> datetime:
+        found = [
+            at
+            for (name, table), names in columns.items()
+            for column in names
+            for (at,) in apps.databases[name].rows(f"select max({column}) from {table}")
+            if at
+        ]
+        return max(found)
+
+    assert newest() < UNTIL
+    for number in range(2):
+        day = UNTIL + timedelta(days=number)
+        done = mutate(apps.system, apps.connect, transactions=80, seed=7, day=day.date())
+        assert sum(one.transactions for one in done) == 80
+        assert day + timedelta(hours=20) < newest() < day + timedelta(days=1)
+
+
+def test_what_a_school_and_a_house_do_keeps_their_rules(postgres_server: DatabaseServer) -> None:
+    school, house = Applications(postgres_server, "learning"), Applications(postgres_server, "projects")
+    for apps in (school, house):
+        apps.seed()
+        for number in range(4):
+            day = (UNTIL + timedelta(days=number)).date()
+            mutate(apps.system, apps.connect, transactions=250, seed=number, day=day)
+    found = school.databases["oltp"].rows(
+        "select session_number from sessions join focus_events using (session_number) "
+        "where occurred_at < started_at or occurred_at > ended_at"
+    )
+    assert found == []
+    issues = (
+        "select i.issue_id from issues i join lateral (select status from issue_status_history h "
+        "where h.issue_id = i.issue_id order by changed_at desc, change_id desc limit 1) h on true "
+        "where h.status <> i.status"
+    )
+    assert house.databases["operations"].rows(issues) == []
+    [(late,)] = house.databases["operations"].rows(
+        "select count(*) from issue_status_history where changed_at < updated_at - interval '6 hours'"
+    )
+    [(synced,)] = school.databases["oltp"].rows(
+        "select count(*) from mastery_changes where changed_at < updated_at - interval '6 hours'"
+    )
+    assert late > 3
+    assert synced > 10
+    for apps in (school, house):
+        for database in apps.databases.values():
+            postgres_server.drop(database)
 
 
 def test_an_empty_database_has_nothing_to_change(shop: Applications) -> None:

@@ -7,11 +7,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from starberg.entrypoints.bootstrap import open_lake
-from starberg.samples.demos import mafia_settings, retail_settings
+from starberg.samples.demos import learning_settings, mafia_settings, projects_settings, retail_settings
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.samples.operational.life import mutate
 from starberg.samples.operational.seeding import seed
@@ -21,7 +22,13 @@ from starberg.utils.settings import Settings
 
 pytestmark = pytest.mark.proof
 
-SETTINGS = {"retail": retail_settings, "mafia": mafia_settings}
+SETTINGS = {
+    "retail": retail_settings,
+    "mafia": mafia_settings,
+    "learning": learning_settings,
+    "projects": projects_settings,
+}
+LIVE = "where _deleted_at is null"
 PERSON = "where is_current and not is_inferred and {} is not null"
 SAME = {
     "retail": [
@@ -36,11 +43,30 @@ SAME = {
         ("game_service", "player_sessions", "session_id, user_id, won, survived", "fact_player_sessions", ""),
         ("game_service", "game_actions", "action_id, game_id, round", "fact_game_actions", ""),
     ],
+    "learning": [
+        ("oltp", "tenants", "tenant_id, plan, is_active, updated_at", "dim_tenant", PERSON),
+        ("oltp", "learners", "learner_id, teacher_id, last_name, grade, updated_at", "dim_learner", PERSON),
+        ("oltp", "mastery_changes", "change_id, skill_id, mastery, changed_at", "stg_mastery_changes", ""),
+        ("oltp", "sessions", "session_id, learner_id, responses, ended_at", "stg_sessions", LIVE),
+        ("oltp", "homework_events", "event_id, homework_id, event_type", "stg_homework_events", ""),
+    ],
+    "projects": [
+        ("operations", "issues", "issue_id, status, priority, category, updated_at", "dim_issue", PERSON),
+        ("operations", "projects", "project_id, status, budget, ends_on, updated_at", "dim_project", PERSON),
+        ("operations", "users", "user_id, hourly_rate, role, is_active, updated_at", "dim_user", PERSON),
+        ("operations", "review_cycles", "cycle_id, started_at, reviewed_at, finished_at", "fact_review_cycle", ""),
+        ("operations", "issue_reviews", "issue_id, review_id", "brg_issue_review", ""),
+        ("operations", "project_members", "project_id, user_id, role, allocation", "brg_project_user", ""),
+        ("operations", "expenses", "expense_id, project_id, amount, spent_on", "stg_expenses", LIVE),
+    ],
 }
 
 
 def plain(value: Any) -> Any:
-    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+    """Return a value as both sides have it: times in UTC without zone, UUIDs as text."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None)
+    return str(value) if isinstance(value, UUID) else value
 
 
 @pytest.mark.parametrize("warehouse", SYSTEMS)
@@ -67,9 +93,10 @@ def test_what_is_written_while_runs_go_on_is_there_in_the_end(tmp_path: Path, wa
         for database, table, columns, target, where in SAME[warehouse]:
             with closing(server.connect(database)) as connection, connection.cursor() as cursor:
                 cursor.execute("set timezone to 'UTC'")
-                cursor.execute(f"select {columns} from {table} order by 1")
+                cursor.execute(f"select {columns} from {table} order by 1, 2")
                 there = [tuple(map(plain, row)) for row in cursor.fetchall()]
             key = columns.split(",")[0]
-            sql = f"select {columns} from {target} {where.format(key)} order by 1"
-            assert [tuple(row) for row in lake.query(sql, warehouse=warehouse).rows] == there, table
+            sql = f"select {columns} from {target} {where.format(key)} order by 1, 2"
+            found = [tuple(map(plain, row)) for row in lake.query(sql, warehouse=warehouse).rows]
+            assert found == there, table
     assert lake.verify(warehouse).equal

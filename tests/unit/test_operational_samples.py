@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from starberg.samples.operational import mafia, people, retail
+from starberg.samples.operational import curriculum, delivery, mafia, people, retail
 from starberg.samples.operational.mafia_rules import SIDES, Action, Match, deal, replay
 from starberg.samples.operational.system import Size
 from starberg.samples.operational.systems import SYSTEMS, system_of
@@ -22,6 +22,8 @@ from starberg.utils.errors import UsageError
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = Size(people=400, days=90, seed=7, until=UNTIL)
 Row = dict[str, Any]
+FIXED = {"roles", "subjects", "skills"}
+"""Tables whose rows are no matter of chance."""
 
 
 def rows(warehouse: str, size: Size) -> dict[str, list[Row]]:
@@ -43,29 +45,45 @@ def platform() -> dict[str, list[Row]]:
     return rows("mafia", Size(people=300, days=30, seed=7, until=UNTIL))
 
 
+@pytest.fixture(scope="module")
+def school() -> dict[str, list[Row]]:
+    return rows("learning", Size(people=120, days=30, seed=7, until=UNTIL))
+
+
+@pytest.fixture(scope="module")
+def house() -> dict[str, list[Row]]:
+    return rows("projects", Size(people=40, days=60, seed=7, until=UNTIL))
+
+
 @pytest.mark.parametrize("warehouse", SYSTEMS)
 def test_a_size_is_always_the_same_data_and_another_seed_is_other_data(warehouse: str) -> None:
     size = Size(people=60, days=20, seed=1, until=UNTIL)
     assert rows(warehouse, size) == rows(warehouse, size)
     other = rows(warehouse, Size(people=60, days=20, seed=2, until=UNTIL))
-    assert not any(table == other[name] for name, table in rows(warehouse, size).items() if name != "roles")
+    assert not any(table == other[name] for name, table in rows(warehouse, size).items() if name not in FIXED)
 
 
 @pytest.mark.parametrize("warehouse", SYSTEMS)
 def test_keys_count_up_and_nothing_lies_in_the_future(warehouse: str) -> None:
     for table in rows(warehouse, Size(people=60, days=20, seed=1, until=UNTIL)).values():
         assert [next(iter(row.values())) for row in table] == list(range(1, len(table) + 1))
-        assert all(value < UNTIL for row in table for value in row.values() if isinstance(value, datetime))
+        times = [
+            value for row in table for name, value in row.items() if isinstance(value, datetime) and name != "due_at"
+        ]
+        assert all(time < UNTIL for time in times)
 
 
 @pytest.mark.parametrize("warehouse", SYSTEMS)
 def test_the_smallest_size_works(warehouse: str) -> None:
     found = rows(warehouse, Size(people=1, days=1, seed=1, until=UNTIL))
-    assert len(found.get("customers") or found["users"]) == 1
+    people = next(name for name in ("customers", "learners", "users") if name in found)
+    assert len(found[people]) == 1
 
 
 def test_a_warehouse_without_a_sample_database_names_those_that_have_one() -> None:
-    with pytest.raises(UsageError, match=r"no sample database for games\. There are: retail, mafia"):
+    with pytest.raises(
+        UsageError, match=r"no sample database for games\. There are: retail, mafia, learning, projects"
+    ):
         system_of("games")
 
 
@@ -267,6 +285,142 @@ def test_the_level_follows_from_the_games_played(platform: dict[str, list[Row]])
 def test_visits_begin_after_signing_up(platform: dict[str, list[Row]]) -> None:
     joined = {user["user_id"]: user["created_at"] for user in platform["users"]}
     assert all(joined[event["user_id"]] <= event["occurred_at"] for event in platform["access_events"])
+
+
+# The school
+
+
+def test_a_session_counts_its_practice_and_its_focus_events_lie_in_it(school: dict[str, list[Row]]) -> None:
+    sessions = {row["session_number"]: row for row in school["sessions"]}
+    practised = Counter[str]()
+    for row in school["mastery_changes"]:
+        practised[row["learner_id"]] += row["responses"]
+    counted = Counter[str]()
+    for row in sessions.values():
+        assert 0 <= row["correct_responses"] <= row["responses"]
+        assert row["ended_at"] is None or row["started_at"] < row["ended_at"] == row["updated_at"]
+        counted[row["learner_id"]] += row["responses"]
+    assert practised == counted
+    for event in school["focus_events"]:
+        session = sessions[event["session_number"]]
+        assert session["learner_id"] == event["learner_id"]
+        assert session["started_at"] < event["occurred_at"] <= (session["ended_at"] or UNTIL)
+
+
+def test_no_learner_has_two_sessions_at_once(school: dict[str, list[Row]]) -> None:
+    by_learner = defaultdict(list)
+    for row in school["sessions"]:
+        by_learner[row["learner_id"]].append((row["started_at"], row["ended_at"] or UNTIL))
+    for spans in by_learner.values():
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(sorted(spans)))
+
+
+def test_homework_is_started_submitted_and_graded_in_this_order(school: dict[str, list[Row]]) -> None:
+    assigned = {row["homework_id"]: row for row in school["homework"]}
+    submissions = defaultdict(list)
+    for event in school["homework_events"]:
+        submissions[event["homework_id"], event["learner_id"]].append(event)
+    seen = Counter[str]()
+    for (homework, _), events in submissions.items():
+        given, answers = assigned[homework], 0
+        did = [event["event_type"] for event in events]
+        assert did == sorted(did, key=["started", "submitted", "graded"].index)
+        assert did[0] == "started"
+        assert did.count("graded") <= 1
+        assert given["assigned_at"] < events[0]["occurred_at"]
+        for event in events:
+            answers = event["answers_correct"] or answers
+            assert event["score"] is None or event["score"] == curriculum.score(given["questions"], answers)
+        seen.update(did)
+    assert min(seen.values()) > 20
+
+
+def test_practice_makes_better(school: dict[str, list[Row]]) -> None:
+    first: dict[tuple[str, int], Decimal] = {}
+    last: dict[tuple[str, int], Decimal] = {}
+    for row in school["mastery_changes"]:
+        assert 0 <= row["mastery"] <= 1
+        first.setdefault(key := (row["learner_id"], row["skill_id"]), row["mastery"])
+        last[key] = row["mastery"]
+    assert sum(last[key] > first[key] for key in first) > 0.7 * sum(last[key] != first[key] for key in first)
+
+
+def test_a_recommendation_is_accepted_dismissed_or_left(school: dict[str, list[Row]]) -> None:
+    answers = Counter(
+        "accepted" if row["accepted_at"] else "dismissed" if row["dismissed_at"] else "left"
+        for row in school["recommendations"]
+    )
+    assert min(answers["accepted"], answers["dismissed"], answers["left"]) > 20
+    assert not any(row["accepted_at"] and row["dismissed_at"] for row in school["recommendations"])
+
+
+# The software house
+
+
+def test_an_issue_is_what_its_history_says(house: dict[str, list[Row]]) -> None:
+    history = defaultdict(list)
+    for row in house["issue_status_history"]:
+        history[row["issue_id"]].append(row)
+    for issue in house["issues"]:
+        changes = history[issue["issue_id"]]
+        assert changes[0]["status"] == "open"
+        assert changes[0]["changed_at"] == issue["created_at"]
+        assert changes[-1]["status"] == issue["status"]
+        assert changes[-1]["changed_at"] <= issue["updated_at"]
+        assert all(before["changed_at"] < after["changed_at"] for before, after in itertools.pairwise(changes))
+    assert {issue["status"] for issue in house["issues"]} == {"open", "in progress", "in review", "done", "cancelled"}
+    assert len(house["issue_status_history"]) > 2 * len(house["issues"])
+
+
+def test_a_review_cycle_goes_through_its_milestones(house: dict[str, list[Row]]) -> None:
+    reviews = defaultdict(list)
+    for review in house["reviews"]:
+        reviews[review["cycle_id"]].append(review)
+    stages = Counter[str]()
+    for cycle in house["review_cycles"]:
+        done = [review["completed_at"] for review in reviews[cycle["cycle_id"]]]
+        if cycle["reviewed_at"]:
+            assert done
+            assert all(at and at < cycle["reviewed_at"] for at in done)
+        assert cycle["finished_at"] is None or cycle["reviewed_at"] < cycle["finished_at"]
+        assert cycle["started_at"] is None or all(
+            review["opened_at"] > cycle["started_at"] for review in reviews[cycle["cycle_id"]]
+        )
+        stages["finished" if cycle["finished_at"] else "started" if cycle["started_at"] else "planned"] += 1
+    assert min(stages["finished"], stages["started"], stages["planned"]) > 0
+
+
+def test_what_is_linked_belongs_to_one_project(house: dict[str, list[Row]]) -> None:
+    project_of_cycle = {row["cycle_id"]: row["project_id"] for row in house["review_cycles"]}
+    project_of_review = {row["review_id"]: project_of_cycle[row["cycle_id"]] for row in house["reviews"]}
+    project_of_issue = {row["issue_id"]: row["project_id"] for row in house["issues"]}
+    assert house["issue_reviews"]
+    for link in house["issue_reviews"]:
+        assert project_of_issue[link["issue_id"]] == project_of_review[link["review_id"]]
+    for table, pair in (
+        ("issue_reviews", ("issue_id", "review_id")),
+        ("project_services", ("project_id", "service_id")),
+        ("project_members", ("project_id", "user_id")),
+        ("service_metrics", ("service_id", "measured_on")),
+    ):
+        pairs = [tuple(row[name] for name in pair) for row in house[table]]
+        assert len(set(pairs)) == len(pairs)
+
+
+def test_services_are_measured_every_day_and_money_is_booked_late(house: dict[str, list[Row]]) -> None:
+    days = Counter(row["service_id"] for row in house["service_metrics"])
+    assert set(days.values()) == {59}
+    late = [row for row in house["expenses"] if row["updated_at"].date() > row["spent_on"]]
+    assert 0.2 < len(late) / len(house["expenses"]) < 0.7
+    assert all(row["spent_on"] <= row["updated_at"].date() for row in house["expenses"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_status_leads_to_a_closed_one(seed: int) -> None:
+    rng, status, steps = random.Random(seed), "open", 0
+    while status not in delivery.CLOSED:
+        status, steps = delivery.next_status(status, rng), steps + 1
+    assert steps < 40
 
 
 # The parts

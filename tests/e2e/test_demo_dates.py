@@ -1,0 +1,121 @@
+"""`starberg demo learning` and `demo projects`: days run, skipped, forced, stopped by a check, and backfilled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starberg.samples.demos import DEMOS
+
+pytestmark = pytest.mark.proof
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A warehouse's demo, twice, and where."""
+
+    warehouse: str
+    home: Path
+    first: Any
+    second: Any
+
+
+def typed(*arguments: str, cwd: Path) -> str:
+    command = [sys.executable, "-m", "starberg", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[name for name, demo in DEMOS.items() if demo.dated])
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    folder = tmp_path_factory.mktemp("demo")
+
+    def demo() -> Any:
+        return json.loads(typed("--home", "home", "--quiet", "--json", "demo", request.param, cwd=folder))
+
+    return Shown(request.param, folder / "home", demo(), demo())
+
+
+def job_of(shown: Shown) -> str:
+    dated = DEMOS[shown.warehouse].dated
+    assert dated
+    return dated.forced
+
+
+def statuses(jobs: Sequence[dict[str, Any]]) -> set[str]:
+    return {job["status"] for job in jobs}
+
+
+def test_a_day_is_run_and_then_skipped_and_then_forced_to_the_same_rows(shown: Shown) -> None:
+    [lived] = [jobs for name, jobs in shown.first.items() if name.startswith("run_of_")]
+    assert statuses(lived) == {"SUCCESS"}
+    [snapshot] = [job for job in lived if job["job_name"] == job_of(shown)]
+    assert snapshot["rows_inserted"] > 10
+    assert shown.first["run"]["status"] == "SKIPPED"
+    [forced] = shown.first["forced"]
+    assert forced["status"] == "SUCCESS"
+    assert forced["target_date"] == snapshot["target_date"]
+    assert [forced[f"rows_{did}"] for did in ("inserted", "updated", "deleted")] == [0, 0, 0]
+
+
+def test_the_mistake_is_found_shown_and_never_published(shown: Shown) -> None:
+    dated = DEMOS[shown.warehouse].dated
+    assert dated
+    for demo in (shown.first, shown.second):
+        assert "checks failed" in demo["failed"]["error"]
+        assert demo["failed"]["rows_at_the_run"]
+    now = typed(
+        "--home",
+        "home",
+        "--json",
+        "query",
+        "-q",
+        "--warehouse",
+        shown.warehouse,
+        dated.mistake.ask,
+        cwd=shown.home.parent,
+    )
+    assert json.loads(now) == []
+
+
+def test_late_changes_are_there_after_the_next_run(shown: Shown) -> None:
+    changes = {line["kind"]: line for line in shown.first["changes"]}
+    assert changes["all"]["late"] > 0
+    assert all(changes["all"][did] > 0 for did in ("inserted", "updated", "deleted"))
+    assert shown.first["run_after_changes"]["status"] == "SUCCESS"
+
+
+def test_a_backfill_builds_the_days_that_are_missing_and_skips_the_others(shown: Shown) -> None:
+    found = {job["target_date"]: job["status"] for job in shown.first["backfill"]}
+    assert set(found.values()) == {"SUCCESS", "SKIPPED"}
+    assert {job["status"] for job in shown.second["backfill"]} == {"SKIPPED"}
+    fact = job_of(shown).removeprefix("build_")
+    day = "progress_on" if shown.warehouse == "learning" else "snapshot_on"
+    asked = typed(
+        "--home", "home", "--json", "query", "--warehouse", shown.warehouse,
+        f"select distinct {day} as day from {fact} order by 1", cwd=shown.home.parent,
+    )  # fmt: skip
+    days = [date.fromisoformat(row["day"]) for row in json.loads(asked)]
+    assert set(found) <= {day.isoformat() for day in days}
+    assert days == [days[0] + timedelta(days=number) for number in range(len(days))]
+
+
+def test_every_question_has_an_answer_and_what_it_offers_to_type_next_works(shown: Shown) -> None:
+    assert list(shown.first["answers"]) == list(DEMOS[shown.warehouse].questions)
+    assert all(shown.first["answers"].values())
+    assert len(shown.first["next"]) > 1
+    for command in shown.first["next"]:
+        program, *arguments = shlex.split(command)
+        assert program == "starberg"
+        assert typed(*arguments, cwd=shown.home.parent)
