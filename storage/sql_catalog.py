@@ -9,7 +9,7 @@ had can be looked up. Only starberg may write main: another writer's commits are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
@@ -48,6 +48,8 @@ _WIDTH = "microseconds"
 
 class SqlCatalog:
     """The `Catalog` in one database. Nothing connects before the first call; threads may share it."""
+
+    writes_metadata = False
 
     def __init__(self, uri: str, *, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
@@ -90,6 +92,10 @@ class SqlCatalog:
     def drop_branch(self, branch: Branch) -> None:
         """Forget a branch."""
         self._database.write(lambda connection: _forget(connection, branch.run_id))
+
+    def pointers(self, since: datetime) -> set[tuple[str, str]]:
+        """Return every pointer that can still be looked up (see `Catalog.pointers`)."""
+        return self._database.read(lambda connection: _pointers(connection, since))
 
     def tag(self, name: str, position: str | None = None) -> None:
         """Name a position of main (default: now)."""
@@ -271,6 +277,18 @@ def _tables_at(connection: Connection, seq: int) -> dict[str, str]:
     same = and_(pointers.c.table_id == latest.c.table_id, pointers.c.seq == latest.c.seq)
     wanted = select(pointers).join(latest, same).where(pointers.c.location.is_not(None)).order_by(pointers.c.table_id)
     return {row.table_id: row.location for row in connection.execute(wanted)}
+
+
+def _pointers(connection: Connection, since: datetime) -> set[tuple[str, str]]:
+    rows = connection.execute(select(iceberg_tables))
+    found = {(f"{row.table_namespace}.{row.table_name}", str(row.metadata_location)) for row in rows}
+    first = _seq_at(connection, since.astimezone(UTC))
+    later = connection.execute(select(pointers).where(pointers.c.seq > first, pointers.c.location.is_not(None)))
+    found |= {(row.table_id, row.location) for row in later}
+    named = {*connection.scalars(select(tags.c.seq)), *connection.scalars(select(branches.c.base_seq))}
+    for seq in {first, *(seq for seq in named if seq < first)}:
+        found |= set(_tables_at(connection, seq).items())
+    return found
 
 
 def _tables_of_branch(connection: Connection, branch: Branch) -> dict[str, str]:
