@@ -154,7 +154,7 @@ class Pipeline:
             plans = [folding.plan(name) for name in sorted(pointers)]
         sweeper = Sweeper(self._warehouse.name, self._catalog, self._store, policy)
         swept = sweeper.sweep(progress.started_at, dry_run=True)
-        status = Status.SUCCESS if any(plans) else Status.SKIPPED
+        status = Status.SUCCESS if any(plan.matters for plan in plans) else Status.SKIPPED
         tables = [plan.outlook() for plan in plans]
         return replace(self._maintained(progress, status, tables, swept), dry_run=True)
 
@@ -168,7 +168,7 @@ class Pipeline:
             before = dict(tables.pointers)
             names = sorted(set(only) & before.keys() if only else before)
             with self._stage(progress, "fold"):
-                status = Status.SUCCESS if any(folding.plan(name) for name in names) else Status.SKIPPED
+                status = Status.SUCCESS if any(folding.plan(name).matters for name in names) else Status.SKIPPED
                 done = [folding.fold(name) for name in names if not is_control(name)]
                 moved = {(name, before[name]): at for name, at in tables.pointers.items() if before[name] != at}
                 follow(control, delta, moved)

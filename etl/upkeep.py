@@ -67,6 +67,11 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.fold or self.expired)
 
+    @property
+    def matters(self) -> bool:
+        """Whether there is more to do than to forget what the last upkeep itself committed to the control tables."""
+        return bool(self.fold or (self.expired and not is_control(self.table.name)))
+
     def outlook(self) -> TableUpkeep:
         """Return the table's files as they are, and as they will be if each partition's become one."""
         gone = set(self.fold.rewrite)

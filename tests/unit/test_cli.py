@@ -127,6 +127,8 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
             ("mutate", "retail", ["postgresql://h/d"], {"transactions": 9, "seed": 1, "sessions": 1}),
         ),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
+        ("maintain", ("maintain", None, {"dry_run": False, "wait_s": 600.0})),
+        ("maintain games --dry-run --wait 1m", ("maintain", "games", {"dry_run": True, "wait_s": 60.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
     ],
 )
