@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
 
 _READERS = 8
-_DELETED_AT_ONCE = 1000
+_DELETED_AT_ONCE = 200
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Upkept:
     members: int = 30
     visits: int = 0
     held: dict[str, tuple[datetime, Content]] = field(default_factory=dict)
-    """When each run published, and what main held then."""
+    """When each run published, and what it made main hold."""
 
     def run(self, changed: Sequence[int] = (), *, remember: bool = True) -> RunResult:
         """Run after some members moved and visited (none: after nothing)."""
@@ -114,7 +114,7 @@ class Upkept:
         self.clock.sleep(days * DAY_S)
 
     def _remember(self, run_id: str) -> None:
-        self.held[run_id] = self.clock.now(), self.content()
+        self.held[run_id] = self.clock.now(), self.content(run_id)
 
     @property
     def _feed(self) -> Any:
@@ -154,6 +154,7 @@ def declare(folder: Path, name: str = "club") -> Path:
 @contextmanager
 def upkept(folder: Path, settings: Mapping[str, str] | None = None, name: str = "club", **how: Any) -> Iterator[Upkept]:
     """Open a lake without any run; the clock starts now, as the store's does, and moves when told."""
+    folder.mkdir(exist_ok=True)
     declare(folder, name)
     clock = FakeClock(datetime.now(UTC))
     loaded = Settings.load(folder, {"STARBERG_HOME": str(folder / "home"), **(settings or {})}, {})
