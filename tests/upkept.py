@@ -21,6 +21,7 @@ from starberg.etl.control_tables import TABLES
 from starberg.etl.results import MaintainResult, RunResult
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import MAIN, Branch
+from starberg.storage.sql_catalog import SqlCatalog
 from starberg.utils.errors import UsageError
 from starberg.utils.settings import Settings
 
@@ -159,6 +160,8 @@ def upkept(folder: Path, settings: Mapping[str, str] | None = None, name: str = 
     clock = FakeClock(datetime.now(UTC))
     loaded = Settings.load(folder, {"STARBERG_HOME": str(folder / "home"), **(settings or {})}, {})
     lake = open_lake(loaded, clock=clock, environment={})
+    if not settings:  # the catalog tells when states were published: by the same clock
+        lake = replace(lake, catalog=SqlCatalog(f"sqlite:///{folder / 'home'}/catalog.db", clock=clock))
     reader = lake.open_engine()
     reader.read_lake()
     (folder / "tmp").mkdir(exist_ok=True)
