@@ -20,7 +20,7 @@ from starberg.etl.results import Status
 from starberg.storage.branches import MAIN, Move
 from starberg.storage.rest_catalog import RestCatalog
 
-SMALL, IDLE = 25, 75
+SMALL, IDLE = 12, 24
 REST_LAKE = "s3://starberg/lake-of-rest"
 
 
@@ -82,7 +82,7 @@ def test_a_lake_of_a_rest_catalog_is_kept_and_the_server_reads_on(stack: Stack, 
         f"{nessie.url}/api/v2/trees",
         params={"name": name, "type": "BRANCH"},
         json={"type": "BRANCH", "name": "main", "hash": EMPTY},
-        timeout=5,
+        timeout=60,
     ).raise_for_status()
     with on_servers(stack, tmp_path, f"{REST_LAKE}-{name}") as lake:
         catalog = RestCatalog(f"{nessie.url}/iceberg/{name}", lake.lake.store)
