@@ -39,8 +39,8 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 bench: ## measure against the recorded baselines
 	uv run python -m benchmarks && uv run python -m benchmarks.postgres
 
-soak: ## the property tests, thousands of histories; the seed is printed
-	uv run pytest tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics
+soak: ## the property tests, thousands of histories; their seeds are printed
+	uv run pytest -v tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics -n 2
 
 demo: ## the README's demo
 	uv run starberg demo

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from benchmarks.environments import PEERS, compile_ourselves, peer_python
 from benchmarks.measure import Figures, ProcessFailed, clean_environment, measured
@@ -26,7 +27,7 @@ from starberg.samples.embedded_postgres import EmbeddedPostgres
 RESULTS = Path(__file__).with_name("RESULTS-postgres.md")
 FULL_SIZE = 6_000_000
 CHANGED = 1000
-_REPEATS = 3
+_REPEATS = 5
 _FLOOR = "DuckDB's scanner"
 _CREATE = """
 CREATE TABLE lineitem (
@@ -97,10 +98,17 @@ def run(rows: int, folder: Path, *, quick: bool) -> Report:
 
 def claims(report: Report) -> Iterable[Claim]:
     """Return what the measures say."""
-    ours, floor, full = report.quickest("first load"), report.quickest(_FLOOR), report.rows >= FULL_SIZE
-    speed = floor.wall_s / ours.wall_s
-    figures = f"{ours.wall_s:.1f} s : {floor.wall_s:.1f} s; CPU {ours.cpu_s:.1f} s : {floor.cpu_s:.1f} s"
-    yield Claim(f"first load: speed of {_FLOOR}", f"{speed:.2f} x", figures, ">= 0.7 x", speed >= 0.7 if full else None)
+    ours, full = report.quickest("first load"), report.rows >= FULL_SIZE
+    pairs = list(zip(report.runs[_FLOOR], report.runs["first load"], strict=True))
+    speed = median(theirs.wall_s / own.wall_s for theirs, own in pairs)  # they ran in turns, in the same minute
+    figures = ", ".join(f"{own.wall_s:.1f} s : {theirs.wall_s:.1f} s" for theirs, own in pairs)
+    yield Claim(
+        f"first load: speed of {_FLOOR}, median of {_REPEATS} pairs",
+        f"{speed:.2f} x",
+        figures,
+        ">= 0.7 x",
+        speed >= 0.7 if full else None,
+    )
     peak = max(run.peak_rss for run in report.runs["first load"])
     met = peak <= 2**30 if full else None
     yield Claim(

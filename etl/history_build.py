@@ -16,7 +16,7 @@ from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
 
 _TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
-_TEMPORARY = ("referenced", "touched", "observations", "versions", "members", "old", "decided", "contents", "lacking")
+_TEMPORARY = ("referenced", "touched", "observations", "versions", "old", "decided", "contents", "lacking")
 
 
 class HistoryBuild:
@@ -61,12 +61,14 @@ class HistoryBuild:
         values = "observations"
         if published:
             values = self._values(columns, published, kept=alike >= set(columns))
-        self._writer.temp("versions", self._history.versions("decided", values, columns))
-        looked_up = f"(FROM referenced SEMI JOIN touched USING ({names(key)}))" if changed else "referenced"
-        self._writer.temp("members", self._history.members("versions", looked_up))
+        versions = f"({self._history.versions('decided', values, columns)})"
+        if self._references:
+            self._writer.temp("versions", f"FROM {versions}")
+            looked_up = f"(FROM referenced SEMI JOIN touched USING ({names(key)}))" if changed else "referenced"
+            versions = f"({self._history.members('versions', looked_up)})"
         known = self._known(before, wanted.old)
         rows = numbered_versions(
-            "members",
+            versions,
             known,
             key,
             [name for name in self._history.tracked if name in alike],
@@ -74,7 +76,7 @@ class HistoryBuild:
             mark,
         )
         if not changed:
-            unknown = self._history.unknown(self._engine.columns("SELECT * EXCLUDE (_place) FROM versions"))
+            unknown = self._history.unknown(self._engine.columns(f"SELECT * EXCLUDE (_place) FROM {versions}"))
             rows = f"SELECT * FROM ({rows}) UNION ALL BY NAME {unknown}"
         self._writer.temp("computed", rows)
         counts = self._writer.bring(wanted, "computed")

@@ -312,7 +312,7 @@ class Pipeline:
                 *(f"{table.warehouse}.{name}" for name in checked_against(table)),
             }
             if related & moved:
-                checks += invariants(table, self._warehouse, scopes.get(table.id))
+                checks += invariants(table, self._warehouse, scopes)
         if moved:
             checks += own_checks(self._warehouse)
         results = [run_check(engine, check) for check in checks]

@@ -6,7 +6,7 @@ Each check is a SELECT whose rows are failures. They run on the branch, before p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
@@ -56,14 +56,16 @@ def run_check(engine: Engine, check: Check) -> CheckResult:
     return CheckResult(check, failures, sample or json.dumps([]))
 
 
-def invariants(table: Table, warehouse: Warehouse, touched: Touched | None = None) -> Iterator[Check]:
-    """Return what must hold for a table of its kind; `touched` limits that to what a build computed again."""
+def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched] | None = None) -> Iterator[Check]:
+    """Return what must hold for a table of its kind; `scopes` limit that to what a build computed again, by table."""
+    scopes = scopes or {}
+    touched = scopes.get(table.id)
     if table.kind == Kind.STAGING:
         yield _unique(
             "natural_key_unique", table.id, staging_key(table, warehouse), rows=touched.rows if touched else ""
         )
     elif table.kind == Kind.DIMENSION:
-        yield from _dimension(table, warehouse, touched)
+        yield from _dimension(table, warehouse, scopes)
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
         for column, lookup in lookups(table).items():
@@ -90,8 +92,8 @@ def own_checks(warehouse: Warehouse) -> list[Check]:
     return checks
 
 
-def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> Iterator[Check]:
-    header, key = header_of(table), table.surrogate_key
+def _dimension(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]) -> Iterator[Check]:
+    header, key, touched = header_of(table), table.surrogate_key, scopes.get(table.id)
     given = f"{quote_name(key)} IN (SELECT {quote_name(key)} FROM {touched.rows})" if touched else "true"
     yield _unique("surrogate_key_unique", table.id, [key], where=given)
     yield Check(
@@ -100,7 +102,7 @@ def _dimension(table: Table, warehouse: Warehouse, touched: Touched | None) -> I
         f"SELECT count(*) AS rows FROM {quote(table.id)} WHERE {quote_name(key)} = {UNKNOWN_KEY} HAVING count(*) <> 1",
     )
     if header.is_type2:
-        yield from history_checks(History.of(table, warehouse), touched)
+        yield from _history(History.of(table, warehouse), scopes)
     elif header.natural_key:
         known = f"{quote_name(key)} <> {UNKNOWN_KEY}"
         yield _unique("natural_key_unique", table.id, header.natural_key, where=known)
@@ -150,9 +152,9 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     )
 
 
-def history_checks(history: History, touched: Touched | None = None) -> Iterator[Check]:
+def _history(history: History, scopes: Mapping[str, Touched]) -> Iterator[Check]:
     """Return what must hold of the versions of a type 2 dimension, or of the touched keys' versions."""
-    table, key = history.table.id, list(history.key)
+    table, key, touched = history.table.id, list(history.key), scopes.get(history.table.id)
     number = quote_name(history.table.surrogate_key)
     held = touched.rows if touched else quote(table)
     versions = f"{held} WHERE {number} <> {UNKNOWN_KEY}"
@@ -188,23 +190,32 @@ def history_checks(history: History, touched: Touched | None = None) -> Iterator
     again = f"SELECT *, lead(effective_from) OVER w = effective_to AND {same_values} AS _again FROM {versions} {window}"
     yield Check("version_says_something_new", table, f"SELECT {listed} FROM ({again}) WHERE _again")
     if history.header.order == "observed":
-        yield _live_keys(history, versions, touched)
+        yield _live_keys(history, versions, touched, scopes.get(f"{history.table.warehouse}.{history.staging.name}"))
 
 
-def _live_keys(history: History, versions: str, touched: Touched | None) -> Check:
-    """The keys with a current version are those the source has (and those inferred)."""
+def _live_keys(history: History, versions: str, touched: Touched | None, staged: Touched | None) -> Check:
+    """The keys with a current version are those the source has (and those inferred).
+
+    Of those `staged`, which was read already, staging is not asked once more.
+    """
     own = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
     key = names(list(history.key))
     staging = quote(f"{history.table.warehouse}.{history.staging.name}")
-    live = f"SELECT {own} FROM {staging} WHERE {DELETED_AT} IS NULL"
-    if touched:
-        live = f"SELECT {key} FROM ({live}) SEMI JOIN {touched.keys} USING ({key})"
+
+    def live(of: str, keys: str) -> str:
+        rows = f"SELECT {own} FROM {of} WHERE {DELETED_AT} IS NULL"
+        return f"SELECT {key} FROM ({rows}) SEMI JOIN {keys} USING ({key})" if keys else rows
+
+    there = live(staging, touched.keys if touched else "")
+    if touched and staged:
+        others = f"(FROM {touched.keys} ANTI JOIN (SELECT {own} FROM {staged.keys}) USING ({key}))"
+        there = f"{live(staged.rows, touched.keys)} UNION ALL {live(staging, others)}"
     current = f"SELECT {key} FROM {versions} AND is_current AND NOT is_inferred"
     return Check(
         "live_keys_are_current",
         history.table.id,
-        f"(SELECT {key}, 'has no current version' AS problem FROM ({live} EXCEPT {current})) UNION ALL "
-        f"(SELECT {key}, 'is current and deleted' AS problem FROM ({current} EXCEPT {live}))",
+        f"(SELECT {key}, 'has no current version' AS problem FROM (({there}) EXCEPT {current})) UNION ALL "
+        f"(SELECT {key}, 'is current and deleted' AS problem FROM ({current} EXCEPT ({there})))",
     )
 
 

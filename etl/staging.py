@@ -128,13 +128,15 @@ class StagingStep:
         relations = {"rows": rows, "others": others}
         return with_relations(relations, f"SELECT *, 'U' AS {OP} FROM rows UNION ALL BY NAME FROM others")
 
+    def live(self) -> str:
+        """How many rows are live before the build."""
+        return f"SELECT count(*) FROM {quote(self.table.id)} WHERE {DELETED_AT} IS NULL"
+
     def closed(self) -> str:
-        """Live rows before, and how many of them the build deletes: (live, closed)."""
+        """How many live rows the build deletes; those it may delete stand in the relation `old`."""
         on = " AND ".join(f"e.{quote_name(k)} = w.{quote_name(k)}" for k in self.key.values())
-        return (
-            f"SELECT count(*), count(*) FILTER (w.{DELETED_AT} IS NOT NULL) FROM {quote(self.table.id)} e "
-            f"LEFT JOIN wanted w ON {on} WHERE e.{DELETED_AT} IS NULL"
-        )
+        deleted = f"e.{DELETED_AT} IS NULL AND w.{DELETED_AT} IS NOT NULL"
+        return f"SELECT count(*) FROM old e JOIN wanted w ON {on} WHERE {deleted}"
 
     def _keys(self) -> str:
         """The staging table's key columns, typed from a record's key."""

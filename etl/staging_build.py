@@ -9,7 +9,7 @@ from pathlib import Path
 
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import BuildOptions, Writer, target
-from starberg.etl.compile import LOAD, OBSERVED, ROW_NUMBER
+from starberg.etl.compile import DELETED_AT, LOAD, OBSERVED, ROW_NUMBER
 from starberg.etl.dimensions import header_of
 from starberg.etl.history import CHANGED_AT, History
 from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
@@ -121,7 +121,7 @@ class StagingBuild:
             self._guard(step)
         counts = self._writer.bring(wanted, "wanted")
         if step.incremental:
-            self._writer.touched(step.table, list(step.key.values()), [])
+            self._writer.touched(step.table, list(step.key.values()), [DELETED_AT])
         changes = Counts()
         if self._warehouse.keeps_changes(step.table):
             changes = self._changes(step, loaded)
@@ -232,8 +232,11 @@ class StagingBuild:
         """Stop before a publish that would delete more than the table's limit, or everything."""
         assert isinstance(step.table.header, StagingHeader)
         limit, name = step.table.header.guard, step.table.name
-        [(live, closed)] = self._engine.rows(step.closed())
-        emptied = closed == live > 0
+        [(closed,)] = self._engine.rows(step.closed())
+        if not closed:
+            return
+        [(live,)] = self._engine.rows(step.live())
+        emptied = closed == live
         if not emptied and not (closed >= limit.rows and closed > limit.share * live):
             return
         if name in self._options.allow_deletes:

@@ -45,7 +45,6 @@ _PROCESSES.set_forkserver_preload(
         "places",
         "pyarrow.dataset",
         "pyiceberg.io.pyarrow",
-        "sqlalchemy.dialects.sqlite",
         "sqlglot.dialects.duckdb",
         "starberg.entrypoints.cli",
         "starberg.entrypoints.query",

@@ -273,7 +273,7 @@ class TempLake:
 
     def _checks(self, engine: DuckDBEngine, scopes: Mapping[str, Touched]) -> list[CheckResult]:
         built = [table for table in self.warehouse.tables.values() if table.kind is not Kind.CHECK]
-        checks = [check for table in built for check in invariants(table, self.warehouse, scopes.get(table.id))]
+        checks = [check for table in built for check in invariants(table, self.warehouse, scopes)]
         return [run_check(engine, check) for check in [*checks, *own_checks(self.warehouse)]]
 
     # Asking

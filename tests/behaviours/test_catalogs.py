@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -29,6 +31,7 @@ from catalog_questions import CatalogQuestions, MakeCatalog, Warehouse
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.storage import sql_database
 from starberg.storage.sql_catalog import MAIN_NAME, SqlCatalog
+from starberg.storage.sql_database import Transaction
 from starberg.utils.errors import Conflict, CredentialsError, LakeError, Unreachable, UsageError
 
 
@@ -37,8 +40,7 @@ def server() -> Iterator[str]:
     """Give the URL of a real PostgreSQL."""
     folder = Path(tempfile.mkdtemp(prefix="starberg-postgres-"))
     with EmbeddedPostgres(folder, {"fsync": "off", "synchronous_commit": "on"}) as running:
-        # SQLAlchemy 2.1 takes another driver if none is named.
-        yield running.url().replace("postgresql:", "postgresql+psycopg2:")
+        yield running.url()
     shutil.rmtree(folder)
 
 
@@ -50,11 +52,8 @@ def sqlite_uri(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_uri(server: str) -> str:
     name = f"db{uuid4().hex[:8]}"
-    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return sqlalchemy.make_url(server).set(database=name).render_as_string(hide_password=False)
+    _execute(server, f"CREATE DATABASE {name}")
+    return _with(server, path=f"/{name}")
 
 
 class SqlQuestions(CatalogQuestions):
@@ -75,9 +74,9 @@ class SqlQuestions(CatalogQuestions):
         move = games.move("a", None, None)
         branch = games.branch(type(move)(move.table, None, table.metadata_location))
 
-        on_branch = PyIcebergCatalog(branch.name, uri=uri)
+        on_branch = PyIcebergCatalog(branch.name, uri=_alchemy(uri))
         assert on_branch.load_table(f"{games.name}.a").scan().to_arrow()["n"].to_pylist() == [1, 2]
-        main = PyIcebergCatalog(MAIN_NAME, uri=uri)
+        main = PyIcebergCatalog(MAIN_NAME, uri=_alchemy(uri))
         assert main.list_namespaces() == []
         games.catalog.publish(branch, "test")
         games.catalog.drop_branch(branch)
@@ -90,16 +89,19 @@ class SqlQuestions(CatalogQuestions):
     def test_its_tables_are_those_pyiceberg_makes(self, uri: str) -> None:
         from pyiceberg.catalog.sql import SqlCatalogBaseTable
 
+        SqlCatalog(uri).state()
+        engine = sqlalchemy.create_engine(_alchemy(uri))
         for name, theirs in SqlCatalogBaseTable.metadata.tables.items():
-            ours = sql_database.iceberg_tables.metadata.tables[name]
-            assert [repr(column) for column in ours.columns] == [repr(column) for column in theirs.columns]
+            ours = sqlalchemy.Table(name, sqlalchemy.MetaData(), autoload_with=engine)
+            assert _columns(ours) == _columns(theirs)
+        engine.dispose()
 
     def test_a_catalog_pyiceberg_made_can_be_adopted(self, uri: str) -> None:
         from pyiceberg.catalog.sql import SqlCatalog as PyIcebergCatalog
 
         if uri.startswith("sqlite"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir()
-        theirs = PyIcebergCatalog("theirs", uri=uri)
+        theirs = PyIcebergCatalog("theirs", uri=_alchemy(uri))
         theirs.create_namespace("other")
         ours = SqlCatalog(uri)
         games = Warehouse(ours)
@@ -149,6 +151,10 @@ class TestSqlite(SqlQuestions):
     def test_its_folder_is_the_owners_alone(self, tmp_path: Path, uri: str) -> None:
         SqlCatalog(uri).state()
         assert stat.S_IMODE((tmp_path / "lake").stat().st_mode) == 0o700
+
+    def test_its_folder_may_have_any_name(self, tmp_path: Path) -> None:
+        SqlCatalog(f"sqlite:///{tmp_path}/50% of #1? [ü]/catalog.db").state()
+        assert (tmp_path / "50% of #1? [ü]" / "catalog.db").exists()
 
     def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -223,12 +229,11 @@ class TestPostgres(SqlQuestions):
 
     def test_a_wrong_password_is_told_without_it(self, server: str, uri: str) -> None:
         _execute(server, "CREATE ROLE canary LOGIN PASSWORD 'right'")
-        with sqlalchemy.create_engine(server).connect() as connection:
-            rules = Path(connection.exec_driver_sql("SHOW hba_file").scalar_one())
+        [(file,)] = _execute(server, "SHOW hba_file")
+        rules = Path(file)
         rules.write_text(f"local all canary scram-sha-256\n{rules.read_text()}")
         _execute(server, "SELECT pg_reload_conf()")
-        wrong = sqlalchemy.make_url(uri).set(username="canary", password="canary-secret")
-        catalog = SqlCatalog(wrong.render_as_string(hide_password=False))
+        catalog = SqlCatalog(_with(uri, login="canary:canary-secret"))
         told = []
         for _ in range(100):  # until the server has read its rules again, the role comes in and is refused the schema
             with pytest.raises(CredentialsError) as caught:
@@ -243,9 +248,7 @@ class TestPostgres(SqlQuestions):
 
     def test_a_missing_database_is_named(self, server: str) -> None:
         with pytest.raises(UsageError, match='"nowhere" does not exist'):
-            SqlCatalog(
-                sqlalchemy.make_url(server).set(database="nowhere").render_as_string(hide_password=False)
-            ).state()
+            SqlCatalog(_with(server, path="/nowhere")).state()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_asking_a_catalog_imports_no_pyiceberg(tmp_path: Path) -> None:
     ask = f"""import sys
 from starberg.storage.sql_catalog import SqlCatalog
 SqlCatalog("sqlite:///{tmp_path}/catalog.db").state()
-print([name for name in sys.modules if re.match("pyiceberg|pyarrow|sqlalchemy.orm", name)])
+print([name for name in sys.modules if re.match("pyiceberg|pyarrow|sqlalchemy", name)])
 """.replace("import sys", "import re, sys", 1)
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
@@ -278,42 +281,72 @@ def _identity(uri: str) -> str:
     return SqlCatalog(uri).identity()
 
 
-def _execute(uri: str, statement: str) -> None:
-    engine = sqlalchemy.create_engine(uri)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
+def _with(uri: str, *, path: str = "", login: str = "") -> str:
+    """Return a URL with another database, or another user."""
+    url = urlsplit(uri)
+    host = url.netloc.rpartition("@")[2]
+    return url._replace(path=path or url.path, netloc=f"{login}@{host}" if login else url.netloc).geturl()
+
+
+def _alchemy(uri: str) -> str:
+    """Return a URL as SQLAlchemy 2.1 wants it: it takes another driver if none is named."""
+    return uri.replace("postgresql:", "postgresql+psycopg2:")
+
+
+def _columns(table: sqlalchemy.Table) -> list[tuple[object, ...]]:
+    return [(column.name, str(column.type), column.nullable, column.primary_key) for column in table.columns]
+
+
+def _execute(uri: str, statement: str) -> list[Any]:
+    import psycopg2
+
+    if uri.startswith("sqlite"):
+        with sqlite3.connect(uri.removeprefix("sqlite:///")) as file:
+            return file.execute(statement).fetchall()
+    connection = psycopg2.connect(uri)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        rows = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return rows
 
 
 def _die_while_publishing(uri: str, branch: Any) -> None:
     """Kill this process when the publish has written everything but its commit."""
+    right = Transaction.run
+    wrote: list[str] = []
 
-    def die(connection: sqlalchemy.Connection) -> None:
-        if connection.get_execution_options()["starberg_write"]:
+    def run(self: Transaction, sql: str, **values: Any) -> int:
+        if sql == "COMMIT" and wrote:
             os.kill(os.getpid(), signal.SIGKILL)
+        wrote.extend(["it"] if sql.startswith("INSERT INTO starberg_publish") else [])
+        return right(self, sql, **values)
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "commit", die)
-    SqlCatalog(uri).publish(branch, "dies")
+    with patch.object(Transaction, "run", run):
+        SqlCatalog(uri).publish(branch, "dies")
 
 
 def _with_the_answer_lost(games: Warehouse, branch: Any, monkeypatch: pytest.MonkeyPatch, *, landed: bool) -> str:
     """Publish over a connection that the server cuts at COMMIT: after it, or instead of it."""
     import psycopg2
-    from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-    real = PGDialect_psycopg2.do_commit
-    cuts = [True]
+    right = Transaction.run
+    cuts: list[str] = []
 
-    def commit(self: Any, connection: Any) -> None:
-        if cuts:
-            cuts.pop()
-            if landed:
-                real(self, connection)
-            connection.close()
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
-        real(self, connection)
+    def run(self: Transaction, sql: str, **values: Any) -> int:
+        lost = sql == "COMMIT" and cuts == ["due"]
+        if sql.startswith("INSERT INTO starberg_publish") and not cuts:
+            cuts.append("due")
+        if not lost or landed:
+            done = right(self, sql, **values)
+        if not lost:
+            return done
+        cuts.append("done")
+        self._cursor.connection.close()
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(PGDialect_psycopg2, "do_commit", commit)
+    monkeypatch.setattr(Transaction, "run", run)
     position = games.catalog.publish(branch, "test")
-    assert cuts == []
+    assert cuts == ["due", "done"]
     return position

@@ -127,6 +127,13 @@ def test_rows_are_printed_as_asked(shop: Shop) -> None:
         assert any(all(value in line for value in row.values()) for line in asked("--format", "table").splitlines())
 
 
+def test_a_time_with_a_zone_is_told_in_utc(shop: Shop) -> None:
+    sql = "select timestamptz '2026-03-29 03:30:00+02' as at, [timestamptz '2026-01-01'] as all_of_them"
+    assert json.loads(shop.product("query", sql, "--format", "json").out) == [
+        {"at": "2026-03-29T01:30:00Z", "all_of_them": ["2026-01-01T00:00:00Z"]}
+    ]
+
+
 def test_an_unknown_table_names_ours_and_no_table_of_duckdb(shop: Shop) -> None:
     for sql in ("from fact_sale", "from shop.fact_sale", "select * from stg_sales join fact_sale using (sale_id)"):
         answer = shop.product("query", sql)
