@@ -324,6 +324,20 @@ def verify(ctx: typer.Context, warehouse: Warehouse, wait: Wait = "10m") -> None
 
 
 @app.command()
+def maintain(
+    ctx: typer.Context,
+    warehouse: OneWarehouse = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would be done.")] = False,
+    wait: Wait = "10m",
+) -> None:
+    """Fold deletes and small files of the tables, and drop old tags, dead branches and files nobody can look up."""
+    session = _session(ctx)
+    results = session.lake.maintain(warehouse, dry_run=dry_run, wait_s=seconds(wait))
+    for result in [results] if session.globals.json or not results else results:
+        session.answer(result)
+
+
+@app.command()
 def new(
     ctx: typer.Context,
     kind: Annotated[Kind, typer.Argument(help="What to write.")],

@@ -14,7 +14,17 @@ from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.jobs import Only
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
-from starberg.etl.results import JobResult, JobState, LoadResult, Plan, QueryResult, RunResult, Status, VerifyResult
+from starberg.etl.results import (
+    JobResult,
+    JobState,
+    LoadResult,
+    MaintainResult,
+    Plan,
+    QueryResult,
+    RunResult,
+    Status,
+    VerifyResult,
+)
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
 from starberg.utils.clock import Clock, new_run_id
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from starberg.etl.pipeline import Pipeline
     from starberg.etl.quality import DataQualityCheck
     from starberg.ingestion.ingest_pipeline import Ingestion
+    from starberg.storage.maintenance import Policy
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,29 @@ class Lake:
         """Compare every published table with a rebuild from raw; publishes nothing."""
         with self._pipeline(self.warehouse(warehouse)) as pipeline:
             return pipeline.verify(wait_s)
+
+    def maintain(
+        self,
+        warehouse: str | None = None,
+        *,
+        dry_run: bool = False,
+        wait_s: float = 600.0,
+        policy: Policy | None = None,
+    ) -> list[MaintainResult]:
+        """Fold the deletes and small files of a warehouse (default: of all that have tables); drop what is too old.
+
+        No row changes. States of the last 7 days, branches, and tags stay; tags of days go after 90. With `dry_run`
+        nothing changes at all. Raises StarbergError: Busy, Conflict, LakeError, Unreachable.
+        """
+        from starberg.storage.maintenance import Policy
+
+        there = {name.split(".")[0] for name in self.look().tables}
+        results = []
+        for name in [warehouse] if warehouse else sorted(there & set(self.warehouses)):
+            with self._pipeline(self.warehouse(name)) as pipeline:
+                how = policy or Policy()
+                results.append(pipeline.would_maintain(how) if dry_run else pipeline.maintain(how, wait_s))
+        return results
 
     def connect(self, warehouse: str | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
         """Return a DuckDB connection with all tables, views and functions, read-only, as they stood at one moment.
@@ -460,7 +494,16 @@ class Lake:
         state = self.catalog.state(at)
         if not state.tables:
             check_claim(self.store, self.catalog)
+        if at != MAIN and not all(self._is_there(location) for location in state.tables.values()):
+            hint = "Name a later run, a time within the last days, or one of the tags that `starberg maintain` keeps."
+            raise UsageError(f"the state {at} is no longer kept", hint=hint)
         return state
+
+    def _is_there(self, location: str) -> bool:
+        """Tell whether a table's metadata file is there; what is not in this lake is not ours to look at."""
+        if not location.startswith(f"{self.store.root}/"):
+            return True
+        return self.store.size(self.store.key(location)) is not None
 
 
 def _check_tables(declared: Warehouse, names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,13 +27,25 @@ from starberg.etl.jobs import JobRun, job_row, read_back, written
 from starberg.etl.jobs import results as job_results
 from starberg.etl.model import Table, Warehouse
 from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
-from starberg.etl.results import JobResult, LoadResult, RunResult, Status, TableResult, VerifyResult
+from starberg.etl.results import (
+    JobResult,
+    LoadResult,
+    MaintainResult,
+    RunResult,
+    Status,
+    SweepResult,
+    TableResult,
+    TableUpkeep,
+    VerifyResult,
+)
 from starberg.etl.row_delta import RowDelta
+from starberg.etl.upkeep import Folding, Sweeper, due, follow, is_control
 from starberg.ingestion.streams import SourceSpec
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Branch, Catalog, gone
-from starberg.storage.lake_file import claim
+from starberg.storage.lake_file import check_claim, claim
 from starberg.storage.lease import Held, Lease, hold, is_held
+from starberg.storage.maintenance import Policy
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Manifest
 from starberg.utils.clock import Clock, new_run_id
@@ -75,6 +87,8 @@ class _Progress:
     jobs: Sequence[JobResult] = ()
     checks: list[Mapping[str, object]] = field(default_factory=list)
     bytes_from_sources: int = 0
+    due: Sequence[str] = ()
+    """Tables that upkeep is due for."""
 
 
 class Pipeline:
@@ -111,6 +125,7 @@ class Pipeline:
             except BaseException as error:
                 held.unrecorded = self._failed(progress, options, error)
                 raise
+        self._keep_up(progress.due)
         if spent:
             raise spent
         return self._result(progress, status)
@@ -122,6 +137,89 @@ class Pipeline:
         with self._leased(progress.run_id, options.wait_s):
             self._publish_row(self._row(progress, options.command, Status.SKIPPED, ""), progress.jobs)
         return self._result(progress, Status.SKIPPED)
+
+    def maintain(
+        self, policy: Policy, wait_s: float, *, only: Collection[str] = (), sweep: bool = True
+    ) -> MaintainResult:
+        """Fold tables (default: all) and publish, as a run of its own; then drop what nobody can look up any more.
+
+        Without `sweep` that is left to a later time, if the last was not long ago.
+        """
+        progress = _Progress(new_run_id(self._clock), self._clock.now(), self._clock.monotonic())
+        sweeper = Sweeper(self._warehouse.name, self._catalog, self._store, policy)
+        swept = SweepResult(0, 0, {}, [], [])
+        with self._leased(progress.run_id, wait_s) as held:
+            try:
+                status, tables = self._fold(progress, policy, only)
+            except BaseException as error:
+                held.unrecorded = self._failed(progress, RunOptions("maintain"), error)
+                raise
+            if sweep or sweeper.is_due(progress.started_at):
+                swept = sweeper.sweep(progress.started_at)
+        return self._maintained(progress, status, tables, swept)
+
+    def would_maintain(self, policy: Policy) -> MaintainResult:
+        """Return what `maintain` would do now; nothing is changed."""
+        check_claim(self._store, self._catalog)
+        progress = _Progress("", self._clock.now(), self._clock.monotonic())
+        pointers = self._pointers()
+        nowhere = Branch("", self._warehouse.name, progress.started_at, "")
+        with closing(self._open_engine()) as engine:
+            engine.confine([self._store.root, str(self._scratch)])
+            folding = Folding(engine, BranchTables(self._catalog, self._store, nowhere, pointers), policy)
+            plans = [folding.plan(name) for name in sorted(pointers)]
+        sweeper = Sweeper(self._warehouse.name, self._catalog, self._store, policy)
+        swept = sweeper.sweep(progress.started_at, dry_run=True)
+        status = Status.SUCCESS if any(plan.matters for plan in plans) else Status.SKIPPED
+        tables = [plan.outlook() for plan in plans]
+        return replace(self._maintained(progress, status, tables, swept), dry_run=True)
+
+    def _fold(self, progress: _Progress, policy: Policy, only: Collection[str]) -> tuple[Status, list[TableUpkeep]]:
+        """Fold tables on a branch and publish them; the control tables last, with the row of this run in them."""
+        with self._session(progress.run_id) as (branch, engine, tables):
+            if not is_held(self._store, self._warehouse.name, progress.run_id):
+                raise gone(branch)
+            control = ControlTables(engine, self._warehouse.name, _own_names(self._warehouse, tables))
+            folding, delta = Folding(engine, tables, policy), RowDelta(engine, tables, progress.run_id)
+            before = dict(tables.pointers)
+            names = sorted(set(only) & before.keys() if only else before)
+            with self._stage(progress, "fold"):
+                status = Status.SUCCESS if any(folding.plan(name).matters for name in names) else Status.SKIPPED
+                done = [folding.fold(name) for name in names if not is_control(name)]
+                moved = {(name, before[name]): at for name, at in tables.pointers.items() if before[name] != at}
+                follow(control, delta, moved)
+            self._log_row(control, delta, progress, "maintain", status, "")
+            done += [folding.fold(name) for name in names if is_control(name)]
+            tables.publish(f"maintain {self._warehouse.name} {progress.run_id}")
+            today = f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}"
+            # The day's tag, if there is one, need not hold on to the files that were folded.
+            self._tidy(branch, today if moved and today in self._catalog.tags() else "")
+            return status, done
+
+    def _keep_up(self, tables: Collection[str]) -> None:
+        """Maintain tables that are due; what fails is only logged: the run they are due after was published."""
+        if not tables:
+            return
+        try:
+            self.maintain(Policy(), 0, only=tables, sweep=False)
+        except StarbergError as error:
+            log.warning("%s was not maintained: %s", self._warehouse.name, error)
+
+    def _maintained(
+        self, progress: _Progress, status: Status, tables: Sequence[TableUpkeep], swept: SweepResult
+    ) -> MaintainResult:
+        return MaintainResult(
+            warehouse=self._warehouse.name,
+            run_id=progress.run_id,
+            status=status,
+            dry_run=False,
+            duration_ms=round((self._clock.monotonic() - progress.started) * 1000),
+            files_dropped=swept.files,
+            bytes_freed=swept.bytes_freed,
+            branches_dropped=swept.branches,
+            tags_dropped=swept.tags,
+            tables=[replace(table, bytes_freed=swept.bytes_freed_of.get(table.name, 0)) for table in tables],
+        )
 
     def verify(self, wait_s: float) -> VerifyResult:
         """Rebuild every table from raw on a branch that is never published, and compare with what is published."""
@@ -170,6 +268,8 @@ class Pipeline:
             with self._stage(progress, "publish"):
                 tables.publish(f"{options.command} {self._warehouse.name} {progress.run_id}")
             self._tidy(branch, f"{self._warehouse.name}-{progress.started_at:%Y-%m-%d}" if moved else "")
+            written = [name for name, location in tables.pointers.items() if before.get(name) != location]
+            progress.due = due(tables, written, Policy())
             return status
 
     def _tidy(self, branch: Branch, tag: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -150,6 +150,47 @@ class VerifyResult:
     def __post_init__(self) -> None:
         differs = any(table.only_published or table.only_rebuilt for table in self.tables)
         object.__setattr__(self, "equal", not differs)
+
+
+@dataclass(frozen=True)
+class TableUpkeep:
+    """One table's files and share of deleted rows, before and after upkeep; bytes that were dropped of its folder."""
+
+    name: str
+    files: int
+    files_after: int
+    delete_files: int
+    delete_files_after: int
+    delete_ratio: float
+    delete_ratio_after: float
+    bytes_freed: int = 0
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What nobody can look up any more: branches and tags, and the files only they had."""
+
+    files: int
+    bytes_freed: int
+    bytes_freed_of: Mapping[str, int]
+    branches: list[str]
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class MaintainResult:
+    """Upkeep of one warehouse: what was done or, with `dry_run`, would be done now (`files_after` is then a guess)."""
+
+    warehouse: str
+    run_id: str
+    status: Status
+    dry_run: bool
+    duration_ms: int
+    files_dropped: int
+    bytes_freed: int
+    branches_dropped: list[str] = field(default_factory=list)
+    tags_dropped: list[str] = field(default_factory=list)
+    tables: list[TableUpkeep] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,17 @@ class BranchTables:
 
     def data_files(self, table: IcebergTable) -> Mapping[str, LiveFile]:
         """Return the table's data files by location; each manifest is read once."""
-        from starberg.storage.iceberg_tables import data_files
+        from starberg.storage.iceberg_tables import live_files
 
-        return data_files(table, self._store, self._read)
+        return live_files(table, self._store, self._read)
+
+    def delete_files(self, table: IcebergTable) -> Mapping[str, LiveFile]:
+        """Return the table's delete files by location; each manifest is read once."""
+        from pyiceberg.manifest import ManifestContent
+
+        from starberg.storage.iceberg_tables import live_files
+
+        return live_files(table, self._store, self._read, ManifestContent.DELETES)
 
     def put_file(self, table: IcebergTable, path: Path, kind: str) -> str:
         """Move a local Parquet file into the table's folder; return its location."""

@@ -95,6 +95,9 @@ class Branch:
 class Catalog(Protocol):
     """Branches, tags and atomic publish over pointers."""
 
+    writes_metadata: bool
+    """Whether its server writes metadata files of its own into the tables' folders, which then are not ours to drop."""
+
     def state(self, at: str = MAIN) -> State:
         """Return all tables at `at`, in one look; UsageError naming the nearest refs if there is no such state.
 
@@ -126,6 +129,13 @@ class Catalog(Protocol):
 
     def drop_branch(self, branch: Branch) -> None:
         """Forget a branch; its files stay for maintenance to sweep. An absent branch is no error."""
+
+    def pointers(self, since: datetime) -> set[tuple[str, str]]:
+        """Return all that can still be looked up: tables, each with every metadata file it has.
+
+        That is on main, on any branch, at any tag (also those that are not ours), and in each state main had at the
+        instant `since` or later.
+        """
 
     def tag(self, name: str, position: str | None = None) -> None:
         """Name a position of main (default: now); moving an existing tag is allowed."""

@@ -18,10 +18,12 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.serializers import FromInputFile, ToOutputFile
 from pyiceberg.table.metadata import TableMetadata, new_table_metadata
+from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import (
     AddPartitionSpecUpdate,
     AddSchemaUpdate,
+    RemoveSnapshotsUpdate,
     SetCurrentSchemaUpdate,
     SetDefaultSpecUpdate,
     SetPropertiesUpdate,
@@ -95,6 +97,13 @@ class IcebergTable:
             "changed_at": datetime.fromtimestamp(changed_ms / 1000, UTC),
         }
 
+    def snapshots(self) -> list[tuple[int, bool]]:
+        """Return the listed snapshots, newest first: the id of each, and whether it only replaced files."""
+        newest_first = sorted(self.metadata.snapshots, key=lambda one: one.sequence_number or 0, reverse=True)
+        return [
+            (one.snapshot_id, bool(one.summary and one.summary.operation == Operation.REPLACE)) for one in newest_first
+        ]
+
     def field_ids(self) -> Mapping[str, Any]:
         """Field ids for a Parquet writer, see `parquet_field_ids`."""
         return parquet_field_ids(self.schema)
@@ -135,13 +144,14 @@ def evolved_table(
     return IcebergTable(current.name, current.location, _evolved(current.metadata, schema, partition))
 
 
-def data_files(table: IcebergTable, store: ObjectStore, read: Read) -> Mapping[str, LiveFile]:
-    """Return the data files of the current snapshot by location."""
+def live_files(
+    table: IcebergTable, store: ObjectStore, read: Read, content: ManifestContent = ManifestContent.DATA
+) -> Mapping[str, LiveFile]:
+    """Return the data files (or delete files) of the current snapshot by location."""
     io = StoreIO(store)
     snapshot = table.metadata.current_snapshot()
-    manifests = snapshot.manifests(io) if snapshot else []
-    data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
-    files = [entry.data_file for manifest in data for entry in _entries(io, read, manifest)]
+    manifests = [manifest for manifest in (snapshot.manifests(io) if snapshot else []) if manifest.content == content]
+    files = [entry.data_file for manifest in manifests for entry in _entries(io, read, manifest)]
     return {
         file.file_path: LiveFile(file.record_count, file.file_size_in_bytes, file.spec_id, _values(file.partition))
         for file in files
@@ -166,7 +176,11 @@ def changed_table(
             added=change.added,
             deletes=[(d.file, d.data_files) for d in change.deletes],
             removed=change.removed,
+            folded=change.folded,
+            same_rows=change.same_rows,
         )
+    if change.expired:
+        updates.append(RemoveSnapshotsUpdate(snapshot_ids=list(change.expired)))
     if properties:
         updates.append(SetPropertiesUpdate(updates=dict(properties)))
     metadata = update_table_metadata(start, tuple(updates), metadata_location=base.location if base else None)

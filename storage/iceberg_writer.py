@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -100,11 +100,14 @@ class SnapshotWriter:
         added: Sequence[WrittenFile],
         deletes: Sequence[tuple[WrittenFile, Sequence[str]]],
         removed: Mapping[str, int],
+        folded: Collection[str] = (),
+        same_rows: bool = False,
     ) -> list[TableUpdate]:
         """Write manifests and manifest list; return the updates that make the snapshot current.
 
         `deletes` are position-delete files with the data files they point at (all of one spec and partition);
-        `removed` are data files that leave, with their rows already deleted by position.
+        `removed` are data files that leave, with their rows already deleted by position; `folded` are all delete files
+        there were, if they leave; with `same_rows` the snapshot says that it only replaces files.
         """
         parent = self._metadata.current_snapshot()
         live = [m for m in (parent.manifests(self._io) if parent else []) if _live_files(m)]
@@ -116,8 +119,15 @@ class SnapshotWriter:
         new += [self._delete_file(file, files[paths[0]]) for file, paths in deletes]
         # Without data files no delete file has anything to delete.
         before = data if removed and files.keys() <= removed.keys() else live
+        if folded:
+            before = data
+        gone = [files[path] for path in removed]
+        gone += [e.data_file for m in live if folded and m not in data for e in self._entries(m)]
+        restated = sum(file.rows for file, _ in deletes) if folded else 0
         manifests = self._manifests_of(before, new, removed.keys())
-        summary = self._summary(parent, new, [files[path] for path in removed], sum(removed.values()))
+        summary = self._summary(parent, new, gone, sum(removed.values()) + restated)
+        if same_rows:  # PyIceberg 0.12 adds no totals to a summary that says so
+            summary = Summary(operation=Operation.REPLACE, **summary.additional_properties)
         return self._snapshot(parent, manifests, summary)
 
     def _manifests_of(
@@ -188,7 +198,8 @@ class SnapshotWriter:
     ) -> Summary:
         """Return the summary: live rows are always total-records − total-position-deletes.
 
-        Position deletes of files that leave are counted as removed with them, though their delete file may stay.
+        Position deletes of files that leave are counted as removed with them, though their delete file may stay; so of
+        a delete file that leaves only those (`dangling`) are counted that no file took along before.
         """
         metadata, schema = self._metadata, self._metadata.schema()
         collector = SnapshotSummaryCollector()
@@ -197,6 +208,7 @@ class SnapshotWriter:
         for file in gone:
             collector.remove_file(file, schema, metadata.specs()[file.spec_id])
         properties = collector.build()
+        properties.pop("removed-position-deletes", None)
         if dangling:
             properties["removed-position-deletes"] = str(dangling)
         appends = not gone and all(file.content == DataFileContent.DATA for file in added)

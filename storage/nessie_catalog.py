@@ -13,7 +13,7 @@ empty main has no commit that a branch could share with it ("No common ancestor"
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -46,6 +46,8 @@ _WAREHOUSE, _BASE, _CREATED = "starberg.warehouse", "starberg.base", "starberg.c
 
 class NessieCatalog:
     """The `Catalog` in Nessie 0.99 or later. Nothing connects before the first call; threads may share it."""
+
+    writes_metadata = False
 
     def __init__(
         self,
@@ -108,6 +110,21 @@ class NessieCatalog:
     def drop_branch(self, branch: Branch) -> None:
         """Delete the Nessie branch."""
         self._service.decide(lambda: self._delete(branch.name))
+
+    def pointers(self, since: datetime) -> set[tuple[str, str]]:
+        """Return every pointer that can still be looked up (see `Catalog.pointers`), from one reading of main's log."""
+        found: set[tuple[str, str]] = set()
+        for one in self._references("true"):
+            found |= self._located(f"{one['name']}@{one['hash']}")
+        # Commits are read to the second.
+        until = since.astimezone(UTC) - timedelta(seconds=1)
+        for entry in self._pages(f"trees/{MAIN}/history", {"fetch": "ALL"}, "logEntries"):
+            if _committed_at(entry["commitMeta"]) < until:
+                return found | self._located(f"{MAIN}@{entry['commitMeta']['hash']}")
+            for operation in entry.get("operations") or []:
+                if location := (operation.get("content") or {}).get("metadataLocation"):
+                    found.add((".".join(operation["key"]["elements"]), str(location)))
+        return found
 
     def tag(self, name: str, position: str | None = None) -> None:
         """Name a position of main (default: now) by a Nessie tag."""
@@ -258,6 +275,11 @@ class NessieCatalog:
             ref = f"{effective['name']}@{effective['hash']}"
             params["page-token"] = body["token"]
 
+    def _located(self, ref: str) -> set[tuple[str, str]]:
+        """Return the tables of a reference with their metadata files; nothing if it vanished meanwhile."""
+        _, contents = self._look(ref) or ("", {})
+        return {(table, str(content["metadataLocation"])) for table, content in contents.items()}
+
     def _hash(self, name: str) -> str:
         """Return the hash a branch or tag is at, or nothing."""
         reply = self._service.get(f"trees/{_quoted(name)}")
@@ -344,8 +366,12 @@ def _branch(run_id: str, meta: Mapping[str, Any]) -> Branch:
     if properties.get(_OWNER) == run_id:
         created_at = datetime.fromisoformat(properties[_CREATED])
         return Branch(run_id, properties[_WAREHOUSE], created_at, properties[_BASE])
-    committed_at = datetime.fromisoformat(f"{str(meta['commitTime'])[:19]}+00:00")
-    return Branch(run_id, "", committed_at, str(meta["hash"]))
+    return Branch(run_id, "", _committed_at(meta), str(meta["hash"]))
+
+
+def _committed_at(meta: Mapping[str, Any]) -> datetime:
+    """Return when a commit was made, to the second."""
+    return datetime.fromisoformat(f"{str(meta['commitTime'])[:19]}+00:00")
 
 
 def _properties(branch: Branch) -> dict[str, str]:

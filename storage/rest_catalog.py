@@ -27,6 +27,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -59,6 +60,8 @@ _OWN_NAMESPACE, _ID = "starberg", "starberg.catalog-id"
 
 class RestCatalog:
     """The `Catalog` over an Iceberg REST server and an object store. Nothing connects before the first call."""
+
+    writes_metadata = True
 
     def __init__(
         self,
@@ -158,6 +161,17 @@ class RestCatalog:
     def drop_branch(self, branch: Branch) -> None:
         """Delete the branch's object."""
         self._records.drop_branch(branch.run_id)
+
+    def pointers(self, since: datetime) -> set[tuple[str, str]]:
+        """Return every pointer that can still be looked up (see `Catalog.pointers`)."""
+        last, main = self._service.decide(self._main)
+        found = set(main.items())
+        for branch in self._records.branches():
+            found |= {*branch.cut.items(), *branch.tables.items()}
+        recent = range(max(self._records.seq_at(since), 1), last + 1)
+        for seq in {*recent, *(seq for _, seq in self._records.tags() if seq)}:
+            found |= set(self._records.publish(seq).tables.items())
+        return found
 
     def tag(self, name: str, position: str | None = None) -> None:
         """Name a publish (default: the last)."""

@@ -9,7 +9,7 @@ had can be looked up. Only starberg may write main: another writer's commits are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from starberg.storage.branches import (
     BRANCH_PREFIX,
@@ -39,6 +39,8 @@ _IS_TABLE = "catalog_name = :catalog AND table_namespace = :namespace AND table_
 
 class SqlCatalog:
     """The `Catalog` in one database. Nothing connects before the first call; threads may share it."""
+
+    writes_metadata = False
 
     def __init__(self, uri: str, *, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
@@ -80,6 +82,10 @@ class SqlCatalog:
     def drop_branch(self, branch: Branch) -> None:
         """Forget a branch."""
         self._database.write(lambda do: _forget(do, branch.run_id))
+
+    def pointers(self, since: datetime) -> set[tuple[str, str]]:
+        """Return every pointer that can still be looked up (see `Catalog.pointers`)."""
+        return self._database.read(lambda do: _pointers(do, since))
 
     def tag(self, name: str, position: str | None = None) -> None:
         """Name a position of main (default: now)."""
@@ -261,6 +267,19 @@ def _rows(do: Transaction, catalog: str, warehouse: str | None = None) -> dict[s
         catalog=catalog,
     )
     return {f"{space}.{name}": location for space, name, location in rows if warehouse in (None, space)}
+
+
+def _pointers(do: Transaction, since: datetime) -> set[tuple[str, str]]:
+    rows = do.rows("SELECT table_namespace, table_name, metadata_location FROM iceberg_tables")
+    found = {(f"{space}.{name}", str(location)) for space, name, location in rows}
+    moment = since.astimezone(UTC).isoformat(timespec=_WIDTH)
+    first = do.value("SELECT max(seq) FROM starberg_publish WHERE published_at <= :moment", moment=moment) or 0
+    later = "SELECT table_id, location FROM starberg_pointer WHERE seq > :first AND location IS NOT NULL"
+    found |= {(table, location) for table, location in do.rows(later, first=first)}
+    named = do.rows("SELECT seq FROM starberg_tag UNION SELECT base_seq FROM starberg_branch")
+    for seq in {first, *(seq for (seq,) in named if seq < first)}:
+        found |= set(_tables_at(do, seq).items())
+    return found
 
 
 def _tables_at(do: Transaction, seq: int) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,12 +42,17 @@ class DeleteFile:
 class Change:
     """What one commit does to a table: Parquet files in, position deletes, data files that leave.
 
-    `removed` maps a leaving data file to the number of its rows that position deletes had already removed.
+    `removed` maps a leaving data file to the number of its rows that position deletes had already removed. `folded` are
+    the delete files that leave: all there are, if any (what `deletes` says of files that stay is said anew). `expired`
+    are ids of earlier snapshots that the metadata file lists no longer. `same_rows` says that no row changes.
     """
 
     added: Sequence[WrittenFile] = ()
     deletes: Sequence[DeleteFile] = ()
     removed: Mapping[str, int] = field(default_factory=dict)
+    folded: Collection[str] = ()
+    expired: Collection[int] = ()
+    same_rows: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.deletes or self.removed)
+        return bool(self.added or self.deletes or self.removed or self.folded)

@@ -312,6 +312,35 @@ class CatalogQuestions:
         games.catalog.drop_tag(tag)
         assert tag not in games.catalog.tags()
 
+    def test_all_that_can_be_looked_up_since_an_instant_is_told(self, games: Warehouse) -> None:
+        """What main had at the instant and since, what it has, what branches and tags have: and nothing else, later."""
+        games.publish(games.move("a", None, "a1"))
+        games.publish(games.move("a", "a1", "a2"))
+        tag = f"kept-{games.name}"
+        games.catalog.tag(tag)
+        games.publish(games.move("a", "a2", "a3"))
+        time.sleep(0.01)
+        since = datetime.now(UTC)
+        time.sleep(0.01)
+        games.publish(games.move("a", "a3", "a4"))
+        left = games.branch(games.move("a", "a4", "b1"))
+        games.publish(games.move("a", "a4", "a5"))
+        for branch in games.cut:
+            if branch != left:
+                games.catalog.drop_branch(branch)
+
+        def at(*states: str) -> set[str]:
+            return {games.catalog.state(state).tables[f"{games.name}.a"] for state in states}
+
+        def told(moment: datetime) -> set[str]:
+            return {place for table, place in games.catalog.pointers(moment) if table.startswith(f"{games.name}.")}
+
+        assert at(tag, left.name, left.base, "main", since.isoformat()) <= told(since)
+        later = told(since + timedelta(days=1))
+        assert at(tag, left.name, "main") <= later
+        assert not at(since.isoformat()) & later
+        games.catalog.drop_tag(tag)
+
     def test_a_tag_must_be_a_position_of_main(self, games: Warehouse) -> None:
         games.publish(games.move("a", None, "a1"))
         for position in ("99999999", "deadbeefdeadbeef", "-1", ""):

@@ -16,7 +16,9 @@ from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import StaticTable
 
 from starberg.etl.build_writer import BuildOptions
+from starberg.etl.upkeep import Folding
 from starberg.storage.iceberg_tables import IcebergTable
+from starberg.storage.maintenance import Policy
 from starberg.utils.errors import Conflict
 
 MEMBERS = 20_000
@@ -73,6 +75,22 @@ def test_a_change_of_few_rows_of_a_large_table_writes_only_those(lake: TempLake)
     new = [file for file in after if file.file_path not in {old.file_path for old in before}]
     assert {old.file_path for old in before} <= {file.file_path for file in after}
     assert sum(file.record_count for file in new if file.content is DataFileContent.DATA) == 200
+
+
+def test_small_files_and_deletes_of_many_runs_are_folded_into_one_file(lake: TempLake) -> None:  # iceberg-python #1092
+    for day in range(5):
+        move(lake, range(day, 100, 5), f"Bonn {day}")
+        lake.build()
+    rows = lake.rows("SELECT * FROM dim_customer")
+    _, before = files(lake)
+    with lake.session() as (_, engine, tables):
+        Folding(engine, tables, Policy()).fold("shop.dim_customer")
+        tables.publish("fold")
+    lake.settle()
+    _, after = files(lake)
+    assert len(before) > 5
+    assert [file.content for file in after] == [DataFileContent.DATA]
+    assert sorted(lake.rows("SELECT * FROM dim_customer"), key=str) == sorted(rows, key=str)
 
 
 def test_no_reader_meets_an_equality_delete(lake: TempLake) -> None:  # duckdb-iceberg #626, airbyte #82750

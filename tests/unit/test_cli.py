@@ -164,6 +164,8 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ("schedule games --grace 5s", ("schedule", ["games"], {"grace_s": 5.0})),
         ("schedule --list games", ("schedules", ["games"])),
         ("verify games", ("verify", "games", {"wait_s": 600.0})),
+        ("maintain", ("maintain", None, {"dry_run": False, "wait_s": 600.0})),
+        ("maintain games --dry-run --wait 1m", ("maintain", "games", {"dry_run": True, "wait_s": 60.0})),
         ("new fact games.fact_sales", ("new", "fact", "games.fact_sales")),
     ],
 )
