@@ -204,6 +204,8 @@ class DuckDBEngine:
             return self.connection.execute(sql, parameters) if parameters else self.connection.execute(sql)
         except duckdb.Error as error:
             raise translated(error) from error
+        except RuntimeError as error:
+            raise _signal(error) from error
 
     def fetched(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> list[tuple[Any, ...]]:
         """Return the next rows of a cursor; DuckDB's errors become ours."""
@@ -213,6 +215,13 @@ class DuckDBEngine:
             return cursor.fetchmany(rows)
         except duckdb.Error as error:
             raise translated(error) from error
+        except RuntimeError as error:
+            raise _signal(error) from error
+
+
+def _signal(error: RuntimeError) -> BaseException:
+    """Return what a signal's handler raised during a statement, such as KeyboardInterrupt: DuckDB wraps it."""
+    return error.__cause__ or error
 
 
 def translated(error: Exception) -> StarbergError:
