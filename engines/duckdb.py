@@ -205,7 +205,7 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise translated(error) from error
         except RuntimeError as error:
-            raise _signal(error) from error
+            raise _signal(error, self.connection) from error
 
     def fetched(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> list[tuple[Any, ...]]:
         """Return the next rows of a cursor; DuckDB's errors become ours."""
@@ -216,11 +216,12 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise translated(error) from error
         except RuntimeError as error:
-            raise _signal(error) from error
+            raise _signal(error, cursor) from error
 
 
-def _signal(error: RuntimeError) -> BaseException:
+def _signal(error: RuntimeError, connection: duckdb.DuckDBPyConnection) -> BaseException:
     """Return what a signal's handler raised during a statement, such as KeyboardInterrupt: DuckDB wraps it."""
+    connection.interrupt()  # else its other threads go on, and whoever closes it waits for them
     return error.__cause__ or error
 
 
