@@ -224,7 +224,7 @@ class History:
         )
 
     def unknown(self, columns: Sequence[SqlColumn]) -> str:
-        """Return the unknown member; `columns` are those of `versions`."""
+        """Return the unknown member; `columns` are those `shown`."""
         row = unknown_member(self.table.surrogate_key, columns, skip=[*self.key, *ADDED, LOAD])
         return f"SELECT *, {FIRST} AS effective_from, true AS is_current FROM ({row})"
 
