@@ -67,8 +67,7 @@ class DuckDBEngine:
         if self._reads_lake:
             return
         for extension in ("avro", "iceberg", *(["httpfs"] if self._s3 else [])):
-            # A statement, as load_extension() lets no other thread of Python run meanwhile.
-            self.run(f"LOAD {text(str(_extension_path(extension)))}")
+            self._load(extension)
         if self._s3:
             self._create_secret(self._s3)
         self._reads_lake = True
@@ -78,6 +77,9 @@ class DuckDBEngine:
         self.read_lake()
         allowed = ", ".join(text(f"{folder.rstrip('/')}/") for folder in (*folders, str(self.scratch)))
         self.connection.execute(f"SET allowed_directories = [{allowed}]; SET enable_external_access = false")
+
+    def _load(self, extension: str) -> None:
+        self.run(f"LOAD {text(str(_extension_path(extension)))}")
 
     def _create_secret(self, s3: S3Access) -> None:
         """A secret, not settings: its values never show in errors or `duckdb_settings()`."""
@@ -101,7 +103,7 @@ class DuckDBEngine:
 
         What is secret goes by CREATE SECRET: a connection string is printed in errors.
         """
-        self.connection.load_extension(str(_extension_path("postgres_scanner")))
+        self._load("postgres_scanner")
         given = ", ".join(f"{field.upper()} {text(value)}" for field, value in secret.items() if value)
         self.run(f"CREATE OR REPLACE SECRET {quote_name(name)} (TYPE postgres, {given})")
         self.run(f"ATTACH {text(options)} AS {quote_name(name)} (TYPE postgres, SECRET {quote_name(name)}, READ_ONLY)")
@@ -179,12 +181,8 @@ class DuckDBEngine:
 
         From then on no setting can be changed.
         """
-        import duckdb
-
-        try:
+        with _explained(self.connection):
             kinds = [statement.type.name for statement in self.connection.extract_statements(sql)]
-        except duckdb.Error as error:
-            raise translated(error) from error
         if not kinds:
             raise UsageError("there is no SQL", hint='Type `starberg query "select …"`')
         if writes := [kind.replace("_", " ") for kind in kinds if kind not in _READING]:
@@ -198,21 +196,27 @@ class DuckDBEngine:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         """Execute a statement and return DuckDB's cursor; its errors become ours."""
-        import duckdb
-
-        try:
+        with _explained(self.connection):
             return self.connection.execute(sql, parameters) if parameters else self.connection.execute(sql)
-        except duckdb.Error as error:
-            raise translated(error) from error
 
     def fetched(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> list[tuple[Any, ...]]:
         """Return the next rows of a cursor; DuckDB's errors become ours."""
-        import duckdb
-
-        try:
+        with _explained(cursor):
             return cursor.fetchmany(rows)
-        except duckdb.Error as error:
-            raise translated(error) from error
+
+
+@contextmanager
+def _explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Turn DuckDB's errors into ours; what a signal's handler raised (KeyboardInterrupt) comes out as it was."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise translated(error) from error
+    except RuntimeError as error:  # what a handler raised is its cause
+        connection.interrupt()  # else its other threads go on, and whoever closes it waits for them
+        raise (error.__cause__ or error) from None
 
 
 def translated(error: Exception) -> StarbergError:
@@ -236,7 +240,7 @@ def _connect(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.Du
         "temp_directory": str(scratch / "spill"),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        # They are files of installed packages, pinned by hash as all code is: 0.5 s of CPU to check them once more.
+        # They are files of installed packages, trusted as all installed code is; checking them takes 0.5 s of CPU.
         "allow_unsigned_extensions": True,
         "preserve_insertion_order": False,
     }

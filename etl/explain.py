@@ -118,9 +118,7 @@ class Compiler:
         for name, select in views.items():
             self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
         rows = history.shown("numbered", "observations", columns)
-        unknown = history.unknown(
-            self._engine.columns(f"SELECT * EXCLUDE ({history.table.surrogate_key}) FROM ({rows})")
-        )
+        unknown = history.unknown(self._engine.columns(rows))
         return views | {history.table.id: f"{rows} UNION ALL BY NAME {unknown}"}
 
     def _sources(self, tables: list[Table]) -> dict[str, str]:

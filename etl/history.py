@@ -166,7 +166,8 @@ class History:
         rows = f"SELECT * EXCLUDE ({DELETED_AT}, {RUN}, _file, _pos) FROM {before} WHERE {DELETED_AT} IS NULL"
         select = with_relations({self.staging.name: rows}, with_columns(parse_body(self.table.select), [LOAD]))
         return (
-            f"SELECT {names(list(columns), of='k')}, v.{ROW_NUMBER} FROM ({select}) k JOIN {versions} v USING ({key}) "
+            f"SELECT {names(list(columns), of='k')}, v.{ROW_NUMBER} FROM ({select}) k "
+            f"JOIN (SELECT DISTINCT {key}, {ROW_NUMBER} FROM {versions}) v USING ({key}) "
             f"SEMI JOIN {alone} USING ({key})"
         )
 
@@ -223,7 +224,7 @@ class History:
         )
 
     def unknown(self, columns: Sequence[SqlColumn]) -> str:
-        """Return the unknown member; `columns` are those of `versions`."""
+        """Return the unknown member; `columns` are those `shown`."""
         row = unknown_member(self.table.surrogate_key, columns, skip=[*self.key, *ADDED, LOAD])
         return f"SELECT *, {FIRST} AS effective_from, true AS is_current FROM ({row})"
 

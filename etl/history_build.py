@@ -132,17 +132,14 @@ class HistoryBuild:
         if published:
             self._collect(columns, published, staged)
         rows = self._history.shown("numbered", "contents" if published else "observations", columns)
-        if not unknown:
-            return rows
-        described = self._engine.columns(f"SELECT * EXCLUDE ({quote_name(self._table.surrogate_key)}) FROM ({rows})")
-        return f"{rows} UNION ALL BY NAME {self._history.unknown(described)}"
+        return f"{rows} UNION ALL BY NAME {self._history.unknown(self._engine.columns(rows))}" if unknown else rows
 
     def _collect(self, columns: Sequence[str], published: int, staged: str) -> None:
         """Fill `contents` with the values of numbered versions, not reading the long table of changes in full width.
 
         Those of new loads stand in its last files; most others staging has read already.
         """
-        history, listed = self._history, f"{names([*columns, ROW_NUMBER])}"
+        history, listed = self._history, names([*columns, ROW_NUMBER])
         selects = [f"SELECT {listed} FROM ({history.observations(after=published)})"]
         if staged:
             selects.append(history.staged_values(staged, "numbered", "alone", columns))
@@ -161,9 +158,8 @@ class HistoryBuild:
 
         A type 1 member counts as a version without a time.
         """
-        key, number = list(self._history.key), quote_name(self._table.surrogate_key)
-        has = {column.name for column in before}
-        if not {*key, self._table.surrogate_key} <= has:
+        number, has = quote_name(self._table.surrogate_key), {column.name for column in before}
+        if not {*self._key, self._table.surrogate_key} <= has:
             return ""
         time = "" if CHANGED_AT in has else f", NULL::TIMESTAMP AS {CHANGED_AT}"
         return f"(SELECT *{time} FROM {old or quote(self._table.id)} WHERE {number} <> {UNKNOWN_KEY})"

@@ -216,7 +216,7 @@ def _history(history: History, scopes: Mapping[str, Touched]) -> Iterator[Check]
     again = f"SELECT *, lead(effective_from) OVER w = effective_to AND {same_values} AS _again FROM {versions} {window}"
     yield Check("version_says_something_new", table, f"SELECT {listed} FROM ({again}) WHERE _again")
     if history.header.order == "observed":
-        yield _live_keys(history, versions, touched, scopes.get(f"{history.table.warehouse}.{history.staging.name}"))
+        yield _live_keys(history, versions, touched, scopes.get(history.staging.id))
 
 
 def _live_keys(history: History, versions: str, touched: Touched | None, staged: Touched | None) -> Check:
@@ -226,7 +226,7 @@ def _live_keys(history: History, versions: str, touched: Touched | None, staged:
     """
     own = ", ".join(f"{quote_name(own)} AS {quote_name(name)}" for name, own in history.key.items())
     key = names(list(history.key))
-    staging = quote(f"{history.table.warehouse}.{history.staging.name}")
+    staging = quote(history.staging.id)
 
     def live(of: str, keys: str) -> str:
         rows = f"SELECT {own} FROM {of} WHERE {DELETED_AT} IS NULL"

@@ -105,7 +105,7 @@ class StagingBuild:
 
         Raises CheckFailed (too much in quarantine), GuardStopped, LakeError (raw is damaged).
         """
-        step = self._step(loaded)
+        step, keeps_changes = self._step(loaded), self._warehouse.keeps_changes(loaded.table)
         self._writer.temp("observed", step.observed())
         touched = step.touched()
         if loaded.restated:
@@ -121,9 +121,10 @@ class StagingBuild:
             self._guard(step)
         counts = self._writer.bring(wanted, "wanted")
         if step.incremental:
-            self._writer.touched(step.table, list(step.key.values()), [DELETED_AT], before="old")
+            before = "old" if keeps_changes else ""  # whoever is made from the changes asks what was there
+            self._writer.touched(step.table, list(step.key.values()), [DELETED_AT], before)
         changes = Counts()
-        if self._warehouse.keeps_changes(step.table):
+        if keeps_changes:
             changes = self._changes(step, loaded)
         for name in ("observed", "touched", "old", "wanted"):
             self._engine.run(f"DROP TABLE IF EXISTS {name}")

@@ -7,11 +7,12 @@ same way, and only the keys of ranges that differ are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from starberg.engines.base import Engine
 from starberg.ingestion.table_columns import TableColumns
+from starberg.utils.errors import StarbergError
 from starberg.utils.sql import quote, quote_name, text
 
 _ASKED_AT_ONCE = 500
@@ -38,8 +39,14 @@ class KeyRanges:
             self.engine.run(f"CREATE TEMP TABLE ours AS SELECT *, {self._said_here()} AS _said FROM ({known})")
             self._compare(self._differing())
             yield
-        finally:
-            self.engine.run("; ".join(f"DROP TABLE IF EXISTS {name}" for name in _TABLES))
+        except BaseException:
+            with suppress(StarbergError):  # the transaction may be what failed; with it the tables are gone
+                self._drop()
+            raise
+        self._drop()
+
+    def _drop(self) -> None:
+        self.engine.run("; ".join(f"DROP TABLE IF EXISTS {name}" for name in _TABLES))
 
     def missed(self) -> int:
         """Return how many keys were missed."""

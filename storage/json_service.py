@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CredentialsError, TransientError, Unreachable, UsageError
 from starberg.utils.secrets import MASK
 
 ATTEMPTS = 4
+ATTEMPTS_OVERTAKEN = 40
+"""A minute and more: each time somebody else got on, so the server is well, and quiet comes."""
 TIMEOUTS_S = (5.0, 30.0)
 """Seconds to connect, and to wait for the next bytes of an answer."""
 _RENEW_BEFORE_S = 30.0
@@ -54,6 +56,10 @@ class Reply:
 
 class Undecided(TransientError):
     """Whether a request was carried out is not known, or another one came first: look, then ask again."""
+
+
+class Overtaken(Undecided):
+    """Others publish while we look: look again, for as long as a busy lake may take."""
 
 
 class JsonService:
@@ -103,10 +109,13 @@ class JsonService:
         return self._reply(response, f"{method} {path}")
 
     def decide(self, step: Callable[[], Result]) -> Result:
-        """Take a step until it is decided, waiting longer each time; Unreachable after four attempts."""
+        """Take a step until it is decided, waiting longer each time; Unreachable after four attempts.
+
+        Being overtaken is no fault of the server's and has more of them.
+        """
         attempts = Retrying(
             retry=retry_if_exception_type(Undecided),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=_enough,
             wait=wait_random_exponential(0.3, max=5),
             sleep=self.clock.sleep,
             reraise=True,
@@ -178,6 +187,11 @@ def message(body: Mapping[str, Any]) -> str:
     inner = body.get("error")
     text = inner.get("message") if isinstance(inner, Mapping) else body.get("message")
     return str(text or "")[:500]
+
+
+def _enough(state: RetryCallState) -> bool:
+    overtaken = state.outcome is not None and isinstance(state.outcome.exception(), Overtaken)
+    return state.attempt_number >= (ATTEMPTS_OVERTAKEN if overtaken else ATTEMPTS)
 
 
 class _Auth(requests.auth.AuthBase):

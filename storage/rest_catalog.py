@@ -47,7 +47,7 @@ from starberg.storage.branches import (
     is_name,
     no_such_state,
 )
-from starberg.storage.json_service import TIMEOUTS_S, JsonService, OAuth2, Undecided, message
+from starberg.storage.json_service import TIMEOUTS_S, JsonService, OAuth2, Overtaken, message
 from starberg.storage.object_store import ObjectStore
 from starberg.storage.rest_records import BranchRecord, PublishRecord, Records
 from starberg.storage.rest_server import RestServer, ServedTable, change
@@ -290,13 +290,13 @@ class RestCatalog:
     # looks
 
     def _main(self) -> tuple[int, dict[str, str]]:
-        """Return main's last position and its pointers; Undecided if a publish was recorded while we looked."""
+        """Return main's last position and its pointers; Overtaken if a publish was recorded while we looked."""
         before = self._records.last()
         if before and not self._copied:
             self._copied.update(self._records.publish(before).tables.values())
         tables = {name: self._pointer(name, served) for name, served in sorted(self._server.tables().items())}
         if self._records.last() != before:
-            raise Undecided(f"{self._service.name} was published to during every look")
+            raise Overtaken(f"{self._service.name} was published to during every look")
         return before, tables
 
     def _seq(self, at: str) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from database import Database
-from product import Answer, Product, trust_extensions
+from product import Answer, Product
 
 import starberg
 from starberg.entrypoints.bootstrap import open_lake
@@ -36,7 +36,6 @@ class Operations:
     product: Product = field(init=False)
 
     def __post_init__(self) -> None:
-        trust_extensions()
         self.product = Product(self.folder / "project", dict(self.variables))
 
     @classmethod

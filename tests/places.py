@@ -72,7 +72,6 @@ class Place:
 
     def open(self, hook: Hook | None = None, *, ahead: timedelta = timedelta(), clock: Clock | None = None) -> Lake:
         """Open the lake, its clock `ahead` of the place's; each step is told to `hook`."""
-        _trust_extensions()
         tempfile.tempdir = str(self.project / "tmp")
         (self.project / "tmp").mkdir(exist_ok=True)
         settings = Settings.load(self.project, {"STARBERG_THREADS": "1", **self.settings}, {})
@@ -180,18 +179,3 @@ def loads(lake: Lake, warehouse: str) -> dict[str, int]:
         stream: len(RawStream(lake.store, warehouse, "rawg", stream).loads())
         for stream in lake.warehouse(warehouse).sources["rawg"].streams
     }
-
-
-def _trust_extensions() -> None:
-    """Spare this process DuckDB's check of its extensions' signatures: 0.4 s for each connection."""
-    import duckdb
-
-    connect = duckdb.connect
-    if getattr(connect, "trusting", False):
-        return
-
-    def trusting(database: str, *, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
-        return connect(database, config={**config, "allow_unsigned_extensions": "true"})
-
-    trusting.trusting = True  # type: ignore[attr-defined]
-    duckdb.connect = trusting  # type: ignore[assignment]

@@ -76,7 +76,6 @@ class Product:
 
     def __call__(self, *arguments: str, **environ: str) -> Answer:
         """Run a command in this process."""
-        trust_extensions()
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(["--project", str(self.folder), *arguments], environ={**self.environ, **environ})
@@ -108,18 +107,3 @@ def without_name(source: Mapping[str, Any]) -> dict[str, Any]:
 def source(url: str, streams: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Return a source of kind rest, called `api` unless said, that gives up soon."""
     return {"name": "api", "kind": "rest", "url": url, "retries": 0, "timeout_s": 1, "streams": dict(streams), **more}
-
-
-def trust_extensions() -> None:
-    """Spare this process DuckDB's check of its extensions' signatures: 0.4 s for each connection."""
-    import duckdb
-
-    connect = duckdb.connect
-    if getattr(connect, "trusting", False):
-        return
-
-    def trusting(database: str = ":memory:", *, config: Mapping[str, Any] = {}) -> duckdb.DuckDBPyConnection:
-        return connect(database, config={**config, "allow_unsigned_extensions": "true"})
-
-    trusting.trusting = True  # type: ignore[attr-defined]
-    duckdb.connect = trusting  # type: ignore[assignment]

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from product import trust_extensions
 from servers import FakeClock
 
 from starberg.entrypoints.bootstrap import open_lake
@@ -68,7 +67,6 @@ class Update:
 
 @pytest.fixture(scope="module")
 def update(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Update]:
-    trust_extensions()
     catalogue, home = Catalogue(seed=7, games=600), tmp_path_factory.mktemp("update")
     clock = FakeClock(catalogue.clock + timedelta(hours=1))
     (home / "starberg.toml").write_text("threads = 1\n")

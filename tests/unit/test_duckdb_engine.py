@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -179,6 +182,24 @@ def test_closing_removes_what_was_written(own_engine: DuckDBEngine, tmp_path: Pa
     assert file.path.exists()
     own_engine.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_signal_raises_in_a_statement_comes_out(own_engine: DuckDBEngine) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGUSR1])
+    timer.start()
+    try:
+        with pytest.raises(Stopped):
+            own_engine.rows("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_sessions_speak_utc_and_fetch_no_extensions(own_engine: DuckDBEngine) -> None:
