@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from product import trust_extensions
 from upkept import Upkept, upkept
 
 from starberg.etl.control_tables import TABLES
@@ -21,7 +20,6 @@ from starberg.utils.errors import Unreachable
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Upkept]:
     """A lake after its first run."""
-    trust_extensions()
     with upkept(tmp_path) as lake:
         lake.start()
         yield lake

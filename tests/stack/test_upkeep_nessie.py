@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import requests
 from nessie_lakes import LAKE
-from product import trust_extensions
 from stack import Server, Stack
 from test_rest_catalog import EMPTY
 from upkept import Upkept, upkept
@@ -27,7 +26,6 @@ REST_LAKE = "s3://starberg/lake-of-rest"
 @contextmanager
 def on_servers(stack: Stack, folder: Path, lake: str = LAKE) -> Iterator[Upkept]:
     """Open a warehouse of its own, and take it away at the end; its clock is the servers' until it is moved."""
-    trust_extensions()
     settings = stack.service("minio").env | stack.service("nessie").env | {"STARBERG_LAKE": lake}
     with upkept(folder, settings, f"club_{secrets.token_hex(4)}") as opened:
         try:
