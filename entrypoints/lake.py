@@ -245,14 +245,12 @@ class Lake:
         No row changes. States of the last 7 days, branches, and tags stay; tags of days go after 90. With `dry_run`
         nothing changes at all. Raises StarbergError: Busy, Conflict, LakeError, Unreachable.
         """
-        from starberg.storage.maintenance import Policy
-
         there = {name.split(".")[0] for name in self.look().tables}
         results = []
         for name in [warehouse] if warehouse else sorted(there & set(self.warehouses)):
             with self._pipeline(self.warehouse(name)) as pipeline:
-                how = policy or Policy()
-                results.append(pipeline.would_maintain(how) if dry_run else pipeline.maintain(how, wait_s))
+                upkeep = pipeline.upkeep(policy)
+                results.append(upkeep.outlook() if dry_run else upkeep.run(wait_s))
         return results
 
     def connect(self, warehouse: str | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -434,16 +432,18 @@ class Lake:
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
         from starberg.etl.pipeline import Pipeline
+        from starberg.etl.run_session import Sessions
 
         with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
-            yield Pipeline(
-                declared,
+            sessions = Sessions(
+                declared.name,
                 catalog=self.catalog,
                 store=self.store,
                 open_engine=self.open_engine,
                 scratch=Path(scratch),
                 clock=self.clock,
             )
+            yield Pipeline(declared, sessions)
 
     def reader(
         self,
