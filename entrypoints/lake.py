@@ -27,6 +27,7 @@ from starberg.etl.results import (
 )
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Chains
 from starberg.utils.clock import Clock, new_run_id
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote_name, text
@@ -100,7 +101,8 @@ class Lake:
                 wait_s=wait_s,
                 checks=checks,
             )
-            return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
+            loads = self._ingest(declared, pipeline.chains, source, full=full) if ingest else None
+            return pipeline.run(options, loads)
 
     def run_job(
         self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
@@ -412,22 +414,27 @@ class Lake:
 
     def _ingest_only(self, declared: Warehouse, source: str | None, *, full: bool) -> RunResult:
         run_id, started_at, started = new_run_id(self.clock), self.clock.now(), self.clock.monotonic()
-        loads = list(self._ingest(declared, source, full=full)(run_id))
+        chains = Chains(self.store, declared.name)
+        loads = list(self._ingest(declared, chains, source, full=full)(run_id))
         duration_ms = round((self.clock.monotonic() - started) * 1000)
         status = Status.SUCCESS if loads else Status.SKIPPED
         return RunResult(run_id, declared.name, status, started_at, self.clock.now(), duration_ms, loads=loads)
 
-    def _ingest(self, declared: Warehouse, source: str | None, *, full: bool) -> Callable[[str], Iterator[LoadResult]]:
+    def _ingest(
+        self, declared: Warehouse, chains: Chains, source: str | None, *, full: bool
+    ) -> Callable[[str], Iterator[LoadResult]]:
         def loads(run_id: str) -> Iterator[LoadResult]:
-            for manifest in self._ingestion(declared).run(run_id, source=source, full=full):
+            for manifest in self._ingestion(declared, chains).run(run_id, source=source, full=full):
                 yield LoadResult(f"{manifest.source}.{manifest.stream}", manifest.seq, manifest.rows, manifest.requests)
 
         return loads
 
-    def _ingestion(self, declared: Warehouse) -> Ingestion:
+    def _ingestion(self, declared: Warehouse, chains: Chains) -> Ingestion:
         from starberg.ingestion.ingest_pipeline import Ingestion
 
-        return Ingestion(declared.name, declared.sources, self.store, self.open_engine, self.secret_of, self.clock)
+        return Ingestion(
+            declared.name, declared.sources, self.store, chains, self.open_engine, self.secret_of, self.clock
+        )
 
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:

@@ -49,6 +49,7 @@ class Pipeline:
     """Runs one warehouse."""
 
     def __init__(self, warehouse: Warehouse, sessions: Sessions) -> None:
+        self.chains = sessions.chains
         self._warehouse = warehouse
         self._sessions = sessions
         self._clock = sessions.clock
@@ -130,8 +131,8 @@ class Pipeline:
 
     def _build(self, session: Session, options: BuildOptions) -> BuildResult:
         """Build the tables on a branch."""
-        store, run_id, scratch = self._sessions.store, session.branch.run_id, self._sessions.scratch
-        build = Build(self._warehouse, session.engine, session.tables, store, run_id, scratch, self._clock, options)
+        chains, run_id, scratch = self._sessions.chains, session.branch.run_id, self._sessions.scratch
+        build = Build(self._warehouse, session.engine, session.tables, chains, run_id, scratch, self._clock, options)
         return build.run(session.control.build_states(), session.control.published_loads())
 
     def _check(

@@ -22,6 +22,7 @@ from starberg.storage.branches import Branch, Catalog, gone
 from starberg.storage.lake_file import check_claim, claim
 from starberg.storage.lease import Held, Lease, hold, is_held
 from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Chains
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CheckFailed, LakeError, StarbergError
 
@@ -69,6 +70,7 @@ class Sessions:
         self.catalog = catalog
         self.store = store
         self.scratch = scratch
+        self.chains = Chains(store, warehouse)
         self.clock = clock
         self._open_engine = open_engine
 
