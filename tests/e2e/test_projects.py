@@ -6,14 +6,17 @@ of days on which it was there: after each run the database keeps what it had, in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from database import Database, DatabaseServer
 from operations import Operations
 
+import starberg
 from starberg.samples.operational.life import mutate
 from starberg.samples.operational.seeding import seed
 from starberg.samples.operational.system import Size
@@ -205,6 +208,17 @@ def test_health_is_that_of_the_last_day(house: Operations) -> None:
     assert house.rows(f"select {columns} from mart_project_health order by 1") == house.rows(kpi)
     [(worst,)] = house.rows("select count(*) from mart_project_health where health not in ('red', 'amber', 'green')")
     assert worst == 0
+
+
+def test_a_caller_passes_a_check_as_the_readme_says(house: Operations, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(starberg.__file__).parent / "warehouses" / "projects" / "README.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)\n```", readme, re.DOTALL)
+    monkeypatch.setattr(starberg, "open_lake", lambda _: house.lake())
+    said: dict[str, Any] = {}
+    exec(example, said)
+    assert said["result"].status == "SKIPPED"
+    passed = house.lake().run("projects", force=True, date=DAYS[-1], checks=[said["unassigned"]])
+    assert passed.status == "SUCCESS"
 
 
 def test_building_the_days_again_changes_nothing(house: Operations) -> None:

@@ -58,7 +58,7 @@ def test_a_lake_on_nessie_keeps_few_files_and_what_tags_name_answers(lake: Upkep
             assert lake.run(remember=False).status == Status.SKIPPED
     last = lake.run([2]).run_id
     assert lake.maintain().status == Status.SUCCESS
-    assert set(lake.files().values()) == {1}
+    assert max(lake.files().values()) == 1
     lake.after_days(30)
     done = lake.maintain()
     assert done.files_dropped > 0
@@ -92,7 +92,7 @@ def test_a_lake_of_a_rest_catalog_is_kept_and_the_server_reads_on(stack: Stack, 
         tag = f"kept-{lake.name}"
         catalog.tag(tag, catalog.published(first))
         assert lake.maintain().status == Status.SUCCESS
-        assert set(lake.files().values()) == {1}
+        assert max(lake.files().values()) == 1
         lake.after_days(30)
         assert lake.maintain().files_dropped > 0
         for at in (MAIN, tag, first):
