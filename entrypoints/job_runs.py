@@ -22,6 +22,7 @@ from starberg.etl.jobs import (
 )
 from starberg.etl.results import JobState, Plan, PlannedJob, RunResult, Status
 from starberg.etl.schedule import after
+from starberg.storage.raw_chain import Chains
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote, text
 
@@ -115,7 +116,7 @@ def plan(lake: Lake, warehouse: str, target: date | None, *, sql: bool = False) 
     tables = sorted({table for job in jobs if job.due for table in job.tables}, key=list(declared.tables).index)
     compiled = {name: lake.compile(f"{warehouse}.{name}") for name in tables} if sql else {}
     target = target or yesterday(lake.clock.now())
-    return Plan(warehouse, target, lake._ingestion(declared).plan(), jobs, compiled)
+    return Plan(warehouse, target, lake._ingestion(declared, Chains(lake.store, warehouse)).plan(), jobs, compiled)
 
 
 def states(lake: Lake, warehouse: str | None) -> list[JobState]:
@@ -240,5 +241,5 @@ def _run(
             dates=sorted({run.target_date for run in wanted if run.dated and (run.exact or run.force)}),
             restate_late=not any(run.exact for run in wanted),
         )
-        loads = lake._ingest(declared, source, full=full) if ingest else None
+        loads = lake._ingest(declared, pipeline.chains, source, full=full) if ingest else None
         return pipeline.run(replace(options, build=build), loads)

@@ -27,6 +27,7 @@ from starberg.etl.results import (
 )
 from starberg.storage.branches import MAIN, Catalog, State
 from starberg.storage.object_store import ObjectStore
+from starberg.storage.raw_chain import Chains
 from starberg.utils.clock import Clock, new_run_id
 from starberg.utils.errors import UsageError
 from starberg.utils.sql import quote_name, text
@@ -100,7 +101,8 @@ class Lake:
                 wait_s=wait_s,
                 checks=checks,
             )
-            return pipeline.run(options, self._ingest(declared, source, full=full) if ingest else None)
+            loads = self._ingest(declared, pipeline.chains, source, full=full) if ingest else None
+            return pipeline.run(options, loads)
 
     def run_job(
         self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
@@ -245,14 +247,12 @@ class Lake:
         No row changes. States of the last 7 days, branches, and tags stay; tags of days go after 90. With `dry_run`
         nothing changes at all. Raises StarbergError: Busy, Conflict, LakeError, Unreachable.
         """
-        from starberg.storage.maintenance import Policy
-
         there = {name.split(".")[0] for name in self.look().tables}
         results = []
         for name in [warehouse] if warehouse else sorted(there & set(self.warehouses)):
             with self._pipeline(self.warehouse(name)) as pipeline:
-                how = policy or Policy()
-                results.append(pipeline.would_maintain(how) if dry_run else pipeline.maintain(how, wait_s))
+                upkeep = pipeline.upkeep(policy)
+                results.append(upkeep.outlook() if dry_run else upkeep.run(wait_s))
         return results
 
     def connect(self, warehouse: str | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -414,36 +414,43 @@ class Lake:
 
     def _ingest_only(self, declared: Warehouse, source: str | None, *, full: bool) -> RunResult:
         run_id, started_at, started = new_run_id(self.clock), self.clock.now(), self.clock.monotonic()
-        loads = list(self._ingest(declared, source, full=full)(run_id))
+        chains = Chains(self.store, declared.name)
+        loads = list(self._ingest(declared, chains, source, full=full)(run_id))
         duration_ms = round((self.clock.monotonic() - started) * 1000)
         status = Status.SUCCESS if loads else Status.SKIPPED
         return RunResult(run_id, declared.name, status, started_at, self.clock.now(), duration_ms, loads=loads)
 
-    def _ingest(self, declared: Warehouse, source: str | None, *, full: bool) -> Callable[[str], Iterator[LoadResult]]:
+    def _ingest(
+        self, declared: Warehouse, chains: Chains, source: str | None, *, full: bool
+    ) -> Callable[[str], Iterator[LoadResult]]:
         def loads(run_id: str) -> Iterator[LoadResult]:
-            for manifest in self._ingestion(declared).run(run_id, source=source, full=full):
+            for manifest in self._ingestion(declared, chains).run(run_id, source=source, full=full):
                 yield LoadResult(f"{manifest.source}.{manifest.stream}", manifest.seq, manifest.rows, manifest.requests)
 
         return loads
 
-    def _ingestion(self, declared: Warehouse) -> Ingestion:
+    def _ingestion(self, declared: Warehouse, chains: Chains) -> Ingestion:
         from starberg.ingestion.ingest_pipeline import Ingestion
 
-        return Ingestion(declared.name, declared.sources, self.store, self.open_engine, self.secret_of, self.clock)
+        return Ingestion(
+            declared.name, declared.sources, self.store, chains, self.open_engine, self.secret_of, self.clock
+        )
 
     @contextmanager
     def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
         from starberg.etl.pipeline import Pipeline
+        from starberg.etl.run_session import Sessions
 
         with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
-            yield Pipeline(
-                declared,
+            sessions = Sessions(
+                declared.name,
                 catalog=self.catalog,
                 store=self.store,
                 open_engine=self.open_engine,
                 scratch=Path(scratch),
                 clock=self.clock,
             )
+            yield Pipeline(declared, sessions)
 
     def reader(
         self,

@@ -42,8 +42,7 @@ from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.etl.versioned_bridges import bridge
 from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.branch_tables import BranchTables
-from starberg.storage.object_store import ObjectStore
-from starberg.storage.raw_chain import Manifest
+from starberg.storage.raw_chain import Chains, Manifest
 from starberg.utils.clock import Clock
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import quote, quote_name, text
@@ -80,7 +79,7 @@ class Build:
         warehouse: Warehouse,
         engine: Engine,
         tables: BranchTables,
-        store: ObjectStore,
+        chains: Chains,
         run_id: str,
         scratch: Path,
         clock: Clock,
@@ -90,7 +89,7 @@ class Build:
         self._engine = engine
         self._tables = tables
         self._writer = Writer(engine, tables, run_id, verify=options.verify)
-        self._staging = StagingBuild(warehouse, engine, self._writer, store, scratch, options)
+        self._staging = StagingBuild(warehouse, engine, self._writer, chains, scratch, options)
         self._keyed = KeyedBuild(warehouse, engine, self._writer, tables.pointers)
         today = clock.now().date()
         self._dated = DatedBuild(warehouse, engine, self._writer, tables.pointers, options, today)

@@ -18,8 +18,7 @@ from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.etl.staging import StagingStep
 from starberg.ingestion.columns import json_columns
-from starberg.storage.object_store import ObjectStore
-from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.raw_chain import Chains, Manifest, RawStream
 from starberg.utils.errors import CheckFailed, GuardStopped
 from starberg.utils.sql import names, quote, quote_name
 
@@ -78,7 +77,7 @@ class StagingBuild:
         warehouse: Warehouse,
         engine: Engine,
         writer: Writer,
-        store: ObjectStore,
+        chains: Chains,
         scratch: Path,
         options: BuildOptions,
     ) -> None:
@@ -86,14 +85,14 @@ class StagingBuild:
         self._warehouse = warehouse
         self._engine = engine
         self._writer = writer
-        self._store = store
+        self._chains = chains
         self._scratch = scratch
         self._options = options
 
     def plan(self, table: Table, loads: Mapping[str, int], *, anew: bool) -> Loaded:
         """Return what a table has to take in; a verification or restatement stops at what is published."""
         assert isinstance(table.header, StagingHeader)
-        chain = RawStream(self._store, self._warehouse.name, *table.header.stream.split("."))
+        chain = self._chains.of(*table.header.stream.split("."))
         published, restated = loads.get(chain.name, 0), self._is_restated(table) and not anew
         manifests = chain.loads(0 if anew or restated else published, at_least=published)
         if self._options.verify or self._options.restate:

@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from starberg.engines.base import Engine, ParquetFile
-from starberg.etl.control import ControlTables, state_row
+from starberg.etl.control import state_row
 from starberg.etl.control_tables import TABLES
 from starberg.etl.results import SweepResult, TableUpkeep
-from starberg.etl.row_delta import RowDelta
+from starberg.etl.run_session import Session
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.branches import Catalog
 from starberg.storage.columns import FILE_PATH_ID, POS_ID
@@ -162,15 +162,15 @@ class Folding:
         return WrittenFile(location, file.rows, file.size_bytes, file.partition, file.columns)
 
 
-def follow(control: ControlTables, delta: RowDelta, moved: Mapping[tuple[str, str], str]) -> None:
+def follow(session: Session, moved: Mapping[tuple[str, str], str]) -> None:
     """Tell the tables that were built from folded ones where those are now: (table, earlier place) → place."""
     changed = []
-    for name, state in control.build_states().items():
+    for name, state in session.control.build_states().items():
         inputs = {read: moved.get((read, at), at) for read, at in state.inputs.items()}
         if inputs != state.inputs:
             changed.append(state_row(name, replace(state, inputs=inputs)))
     if changed:
-        control.write(delta, "etl_tables", changed)
+        session.write("etl_tables", changed)
 
 
 class Sweeper:

@@ -27,7 +27,7 @@ from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.ingestion.table_landing import TableLanding
 from starberg.ingestion.table_source import TableSource
 from starberg.storage.object_store import ObjectStore
-from starberg.storage.raw_chain import HeldStream, Manifest, RawStream
+from starberg.storage.raw_chain import Chains, Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.errors import SourceDataError, StarbergError, UsageError
 
@@ -53,6 +53,7 @@ class Ingestion:
     warehouse: str
     sources: Mapping[str, SourceSpec]
     store: ObjectStore
+    chains: Chains
     open_engine: Callable[[], Engine]
     secret_of: SecretOf
     clock: Clock
@@ -73,7 +74,7 @@ class Ingestion:
         for spec in self.sources.values():
             opened = open_source(spec, self.secret_of, Unlimited(), self.clock)
             for stream in spec.streams.values():
-                previous = RawStream(self.store, self.warehouse, spec.name, stream.name).last()
+                previous = self.chains.of(spec.name, stream.name).last()
                 if previous and not self._due(stream, previous):
                     continue
                 for planned in opened.plan(stream, previous.cursor if previous else None):
@@ -122,7 +123,7 @@ class Ingestion:
             due = [(stream, chains[stream.name], chains[stream.name].last()) for stream in logs] if more else []
 
     def _chains(self, spec: SourceSpec) -> dict[str, RawStream]:
-        return {name: HeldStream(self.store, self.warehouse, spec.name, name) for name in spec.streams}
+        return {name: self.chains.of(spec.name, name) for name in spec.streams}
 
     def _due_streams(
         self, spec: SourceSpec, chains: Mapping[str, RawStream], identity: str, *, full: bool

@@ -110,6 +110,7 @@ class LocalStore:
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """List files whose key begins with `prefix`, in key order, after `start_after`."""
         folder, slash, _ = check_prefix(prefix).rpartition("/")
+        self.counters.add(requests=1)  # as where there are no folders
         return self._walk(folder + slash, prefix, start_after)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -139,7 +140,6 @@ class LocalStore:
 
     def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[StoredObject]:
         """Yield objects of one folder (its key with the slash) and those below, in the order of whole keys."""
-        self.counters.add(requests=1)
         path = self._folder / folder
         with disk_errors("list", path):
             names = _names(path)

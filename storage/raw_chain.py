@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from starberg.utils.errors import Conflict, LakeError
 
 FORMAT_VERSION = 1
 _MANIFEST = re.compile(r"(\d{10})/manifest\.json")
+_LOOK = 500
+"""So many objects of a chain are looked at before its end is searched for: half of what an S3 list answers at once."""
 
 
 class Part(BaseModel):
@@ -127,23 +129,62 @@ class RawStream:
 
     def last(self) -> Manifest | None:
         """Return the newest committed load, or None."""
-        committed = self._committed(0, 0)
-        return self.load(committed[-1]) if committed else None
+        seq = self._end()
+        return self.load(seq) if seq else None
+
+    def _end(self) -> int:
+        """Return the newest load's number (0: none), with as many looks at ten years of loads as a dozen need."""
+        low, beyond, ahead = 0, 0, _LOOK
+        seen, more = self._look(1)
+        while more:
+            low = max(low, seen)
+            probe = (low + beyond) // 2 if beyond else low + ahead
+            if probe == low:
+                break
+            seen, more = self._look(probe)
+            if seen:
+                ahead *= 2
+            else:
+                beyond, more = probe, True
+        return max(low, seen)
+
+    def _look(self, first: int) -> tuple[int, bool]:
+        """Return the last of the next loads from `first` on (0: there are none), and whether more may follow."""
+        found: list[int] = []
+        for number, seq in enumerate(self._numbers(first - 1)):
+            found += [seq] if seq else []
+            if found and number >= _LOOK:
+                break
+        else:
+            return self._gapless(first, found), False
+        return self._gapless(first, found), True
 
     def _committed(self, after: int, at_least: int) -> list[int]:
-        """Return the numbers of the loads after `after`; what is not named as a manifest is not looked at."""
-        start = f"{self.folder(after - 1)}~" if after > 1 else ""
-        keys = [stored.key.removeprefix(self.prefix) for stored in self.store.list(self.prefix, start_after=start)]
-        found = [int(match[1]) for match in map(_MANIFEST.fullmatch, keys) if match]
-        first, last = max(after, 1), max([after, at_least, *found])
-        missing = sorted({*range(first, last + 1)} - {*found})
-        if missing:
+        """Return the numbers of the loads after `after`, which is there, too."""
+        found = [seq for seq in self._numbers(max(after - 1, 0)) if seq]
+        self._gapless(max(after, 1), found, max(after, at_least))
+        return [seq for seq in found if seq > after]
+
+    def _numbers(self, after: int) -> Iterator[int]:
+        """Yield, in order, for each object of the loads after number `after` a load's number if it is its manifest.
+
+        What is not named as a manifest is 0.
+        """
+        start = f"{self.folder(after)}~" if after else ""
+        for stored in self.store.list(self.prefix, start_after=start):
+            match = _MANIFEST.fullmatch(stored.key.removeprefix(self.prefix))
+            yield int(match[1]) if match else 0
+
+    def _gapless(self, first: int, found: Sequence[int], at_least: int = 0) -> int:
+        """Return the last of some loads (0: none); LakeError unless they are all from `first` to it."""
+        last = max([at_least, *found], default=0)
+        if missing := sorted({*range(first, last + 1)} - {*found}):
             later = [seq for seq in found if seq > missing[0]]
             raise LakeError(
                 f"raw chain {self.prefix} has no load {missing[0]}" + (f", but load {later[0]}" if later else ""),
                 hint="Restore the missing load from a backup of the lake.",
             )
-        return [seq for seq in found if seq > after]
+        return last
 
     def commit(self, manifest: Manifest) -> None:
         """Put the manifest; Conflict if another extractor committed this load first."""
@@ -191,9 +232,9 @@ class RawStream:
 
 @dataclass(frozen=True)
 class HeldStream(RawStream):
-    """The chain of one stream as an extractor holds it: its end is looked up once, and moves with what it commits.
+    """The chain of one stream as a run holds it: its end is looked up once, and moves with what it commits.
 
-    Another's load is noticed by the next commit (Conflict).
+    Another's load is noticed by the next commit (Conflict), or by the next run.
     """
 
     _ends: list[Manifest | None] = field(default_factory=list, compare=False, repr=False)
@@ -204,10 +245,31 @@ class HeldStream(RawStream):
             self._ends.append(super().last())
         return self._ends[-1]
 
+    def loads(self, after: int = 0, *, at_least: int = 0) -> list[Manifest]:
+        """Return the loads after number `after` (see `RawStream.loads`), without a list if the end is known."""
+        known = {end.seq: end for end in self._ends if end}
+        last = max(known, default=0)
+        if not self._ends or last < max(after, at_least):
+            return super().loads(after, at_least=at_least)
+        return [known.get(seq) or self.load(seq) for seq in range(after + 1, last + 1)]
+
     def commit(self, manifest: Manifest) -> None:
         """Put the manifest; Conflict if another extractor committed this load first."""
         super().commit(manifest)
         self._ends.append(manifest)
+
+
+class Chains:
+    """The chains of one warehouse, each held from when it is first asked for."""
+
+    def __init__(self, store: ObjectStore, warehouse: str) -> None:
+        self._store = store
+        self._warehouse = warehouse
+        self._held: dict[tuple[str, str], HeldStream] = {}
+
+    def of(self, source: str, stream: str) -> RawStream:
+        """Return the chain of a source's stream."""
+        return self._held.setdefault((source, stream), HeldStream(self._store, self._warehouse, source, stream))
 
 
 def _read(where: str, body: bytes) -> Manifest:

@@ -32,7 +32,7 @@ from starberg.ingestion.ingest_pipeline import Ingestion
 from starberg.ingestion.streams import SourceSpec
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.storage.local_store import LocalStore
-from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.raw_chain import Chains, Manifest, RawStream
 from starberg.utils.clock import Clock
 from starberg.utils.sql import names
 
@@ -188,7 +188,9 @@ class Feed:
         """Run ingestion; return the loads."""
         self.runs += 1
         secret_of = {"DB_URL": self.url or self.database.reader_url or self.database.url}.get
-        ingestion = Ingestion("shop", {"db": self.spec}, self.store, DuckDBEngine, secret_of, Clock())
+        ingestion = Ingestion(
+            "shop", {"db": self.spec}, self.store, Chains(self.store, "shop"), DuckDBEngine, secret_of, Clock()
+        )
         return list(ingestion.run(f"run{self.runs}", full=full))
 
     def chain(self, stream: str) -> RawStream:

@@ -41,7 +41,7 @@ from starberg.storage.branches import Branch, Catalog
 from starberg.storage.iceberg_tables import IcebergTable, read_table
 from starberg.storage.local_store import LocalStore
 from starberg.storage.object_store import ObjectStore
-from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.raw_chain import Chains, Manifest, RawStream
 from starberg.storage.sql_catalog import SqlCatalog
 from starberg.utils.errors import CheckFailed
 from starberg.utils.sql import quote_name
@@ -275,7 +275,16 @@ class TempLake:
     def build_on(
         self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions
     ) -> BuildResult:
-        build = Build(self.warehouse, engine, tables, self.store, branch.run_id, self.folder, self.clock, options)
+        build = Build(
+            self.warehouse,
+            engine,
+            tables,
+            Chains(self.store, self.name),
+            branch.run_id,
+            self.folder,
+            self.clock,
+            options,
+        )
         return build.run(self._states, self._loads)
 
     def _checks(self, engine: DuckDBEngine, tables: BranchTables, build: BuildResult) -> list[CheckResult]:

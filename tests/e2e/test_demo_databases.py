@@ -85,6 +85,11 @@ def test_a_second_demo_goes_on_where_the_first_stopped(shown: Shown) -> None:
     assert second[fact] > first[fact] * 0.99
 
 
+def test_a_run_that_finds_nothing_new_asks_little_of_the_store(shown: Shown) -> None:
+    [row] = rows(shown, f"select store_requests from etl_runs where run_id = '{shown.second['run']['run_id']}'")
+    assert row["store_requests"] <= 50
+
+
 def test_every_question_has_an_answer(shown: Shown) -> None:
     assert list(shown.second["answers"]) == list(DEMOS[shown.warehouse].questions)
     assert all(shown.second["answers"].values())

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import FakeClock
 
+import starberg.storage.raw_chain as raw_chain
 from starberg.storage.local_store import LocalStore
-from starberg.storage.raw_chain import Manifest, RawStream
+from starberg.storage.object_store import StoredObject
+from starberg.storage.raw_chain import Chains, Manifest, RawStream
 from starberg.utils.errors import Conflict, LakeError
 
 NOW = FakeClock().now()
@@ -57,6 +59,68 @@ def test_loads_come_back_oldest_first_and_only_those_asked_for(chain: RawStream,
     assert chain.loads(12) == []
     assert chain.last() == landed[-1]
     assert landed[0].rows == 2
+
+
+def test_the_end_of_a_long_chain_costs_no_more_looks_than_that_of_a_short_one(
+    chain: RawStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list may give one page; here a page is 6 objects, and a load has 3."""
+    monkeypatch.setattr(raw_chain, "_LOOK", 5)
+    lists = count_lists(chain, monkeypatch)
+    for length in (0, 1, 2, 3, 4, 5, 6, 11, 40, 41):
+        for seq in range(len(chain.loads()) + 1, length + 1):
+            chain.commit(manifest(seq))
+            for number in range(2):
+                chain.store.put(f"{chain.folder(seq)}part-r-{number}.parquet", b"rows")
+        lists.clear()
+        assert (last.seq if (last := chain.last()) else 0) == length
+        assert len(lists) <= (1 if length < 2 else 12)
+        assert all(read <= 6 for read in lists)
+        chain.store.put(f"{chain.folder(length + 1)}part-r-0.parquet", b"of a load that was never committed")
+        assert (last.seq if (last := chain.last()) else 0) == length
+
+
+def test_a_gap_at_the_end_of_a_long_chain_is_named(chain: RawStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_chain, "_LOOK", 5)
+    for seq in range(1, 31):
+        chain.commit(manifest(seq))
+    chain.store.delete([f"{chain.folder(29)}manifest.json"])
+    with pytest.raises(LakeError, match="has no load 29"):
+        chain.last()
+
+
+def test_a_run_that_knows_the_end_of_a_chain_lists_it_no_more(
+    chain: RawStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = [manifest(seq) for seq in range(1, 4)]
+    for one in landed[:2]:
+        chain.commit(one)
+    chains = Chains(chain.store, "games")
+    held = chains.of("rawg", "games")
+    assert held.last() == landed[1]
+    lists = count_lists(chain, monkeypatch)
+    held.commit(landed[2])
+    same = chains.of("rawg", "games")
+    assert (same.last(), same.loads(), same.loads(2), same.loads(3)) == (landed[2], landed, landed[2:], [])
+    assert lists == []
+    with pytest.raises(LakeError, match="has no load 4"):
+        same.loads(3, at_least=4)
+
+
+def count_lists(chain: RawStream, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many objects each list gives that is asked from now on."""
+    lists: list[int] = []
+    right = chain.store.list
+
+    def counted(prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
+        lists.append(0)
+        place = len(lists) - 1
+        for stored in right(prefix, start_after=start_after):
+            lists[place] += 1
+            yield stored
+
+    monkeypatch.setattr(chain.store, "list", counted)
+    return lists
 
 
 def test_a_load_without_manifest_does_not_exist(chain: RawStream, tmp_path: Path) -> None:
