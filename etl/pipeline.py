@@ -94,7 +94,7 @@ class Pipeline:
 
     def upkeep(self, policy: Policy | None = None) -> Upkeep:
         """Return what maintains the warehouse."""
-        return Upkeep(self._sessions, self._log, policy)
+        return Upkeep(self._sessions, self._log, policy or Policy())
 
     def _ingest(self, progress: Progress, ingest: Ingest) -> QuotaSpent | None:
         """Land loads; a spent quota ends it early and is returned, to be raised once the rest is published."""

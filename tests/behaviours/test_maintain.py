@@ -45,6 +45,7 @@ def test_upkeep_leaves_one_file_a_table_and_nothing_for_the_next_run_or_upkeep_t
     assert lake.lake.verify("club").equal
 
 
+@pytest.mark.proof
 def test_what_is_kept_answers_as_before_and_what_is_not_says_so(lake: Upkept) -> None:
     first, second = lake.run([1]).run_id, lake.run([2]).run_id
     lake.lake.catalog.tag("release", lake.lake.catalog.published(first))
@@ -109,6 +110,7 @@ def test_a_branch_that_a_failed_check_left_can_be_looked_at_for_a_week(lake: Upk
     assert catalog.branches("club") == []
 
 
+@pytest.mark.proof
 def test_runs_fold_tables_by_themselves_once_they_were_committed_to_often(lake: Upkept) -> None:
     most = 0
     with patch("starberg.etl.pipeline.Policy", lambda: Policy(commits=3, keep_snapshots=0)):
@@ -124,7 +126,7 @@ def test_a_run_that_published_stays_so_if_its_upkeep_fails(lake: Upkept, caplog:
     lost = Unreachable("the store went away")
     with (
         patch("starberg.etl.pipeline.Policy", lambda: Policy(commits=1)),
-        patch("starberg.etl.pipeline.Folding.fold", side_effect=lost),
+        patch("starberg.etl.upkeep.Folding.fold", side_effect=lost),
     ):
         assert lake.run([1]).status == Status.SUCCESS
     assert "club was not maintained: the store went away" in caplog.text
