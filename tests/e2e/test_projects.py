@@ -160,7 +160,7 @@ def test_a_review_cycle_has_its_milestones_and_the_days_between(house: Operation
 def test_bridges_are_the_pairs_of_the_source_and_weights_are_shares(house: Operations, source: Database) -> None:
     for bridge, table, pair, weight in (
         (
-            "brg_project_service",
+            "brg_project_service where is_current",
             "project_services",
             "project_id, service_id",
             "1.0 / count(*) over (partition by service_id)",
@@ -176,6 +176,19 @@ def test_bridges_are_the_pairs_of_the_source_and_weights_are_shares(house: Opera
         there = asked(source, f"select {pair}, round({weight}, 6)::float8 from {table} order by 1, 2")
         assert there
         assert house.rows(f"select {pair}, round(weight, 6)::double from {bridge} order by 1, 2") == there
+
+
+def test_a_service_s_costs_are_shared_by_the_projects_of_their_time(house: Operations) -> None:
+    assert house.rows("select count(*) > 0 from brg_project_service where effective_to < now()::timestamp") == [(True,)]
+    moments = "(select distinct effective_from as at from brg_project_service)"
+    then = "b.effective_from <= at and (b.effective_to is null or b.effective_to > at)"
+    shared = f"select at, service_id, sum(weight) from brg_project_service b join {moments} on {then} group by 1, 2"
+    assert {round(weight, 6) for *_, weight in house.rows(shared)} == {1.0}
+    wrong = (
+        "select count(*) from brg_project_service b join dim_service s using (service_key) where s.service_key <> 0 "
+        "and (b.service_id <> s.service_id or b.effective_from >= coalesce(s.effective_to, 'infinity'))"
+    )
+    assert house.rows(wrong) == [(0,)]
 
 
 def test_what_is_found_in_a_text_is_with_its_issue(house: Operations, source: Database) -> None:
