@@ -145,7 +145,7 @@ class Pipeline:
         results = [run_check(session.engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
-                log.warning("check %s of %s: %d rows", result.check.name, result.check.table, result.failures)
+                log.warning("check %s: %d rows", result.check.title, result.failures)
         return results
 
 
