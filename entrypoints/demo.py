@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.etl.jobs import yesterday
-from starberg.samples.demos import DEMOS, Dated, Demo, Mistake, Scene
+from starberg.samples.demos import DEMOS, Dated, Mistake, Scene
 from starberg.utils.errors import CheckFailed, UsageError
+from starberg.utils.sql import text
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
-
+    from starberg.etl.results import JobResult, RunResult
 
 _SHOWN = 15
 _BACKFILLED = 2
@@ -31,7 +33,7 @@ def run_demo(lake: Lake, warehouse: str) -> dict[str, Any]:
         shown = _by_date(there, warehouse, scene, demo.dated) if demo.dated else _twice(there, warehouse, scene)
     shown["tables"] = [{"table": row["table"], "rows": row["rows"]} for row in lake.tables(warehouse)]
     shown["answers"] = {question: _answer(lake, warehouse, sql) for question, sql in demo.questions.items()}
-    return shown | {"next": _next(lake, demo)}
+    return shown | {"next": [_typed(lake, command) for command in demo.next]}
 
 
 def _twice(lake: Lake, warehouse: str, scene: Scene) -> dict[str, Any]:
@@ -47,20 +49,32 @@ def _by_date(lake: Lake, warehouse: str, scene: Scene, dated: Dated) -> dict[str
     shown: dict[str, Any] = {}
     for day in scene.days:
         scene.live(day)
-        shown[f"run_of_{day}"] = lake.run(warehouse, date=day).jobs
+        shown[f"run_of_{day}"] = _told(lake.run(warehouse, date=day))
     last = yesterday(lake.clock.now())
-    shown["run"] = lake.run(warehouse, date=last)
-    shown["forced"] = [lake.run_job(warehouse, dated.forced, last, force=True)]
+    shown["run_again"] = _told(lake.run(warehouse, date=last))
+    shown["forced"] = _jobs([lake.run_job(warehouse, dated.forced, last, force=True)])
     shown["failed"] = _failed(lake, warehouse, scene, dated.mistake)
     assert scene.change is not None
-    shown |= {"changes": scene.change(), "run_after_changes": lake.run(warehouse)}
+    shown |= {"changes": scene.change(), "run_after_changes": _told(lake.run(warehouse))}
     runs = lake.backfill(warehouse, last - timedelta(days=_BACKFILLED), last, jobs=[dated.forced])
-    shown["backfill"] = [job for run in runs for job in run.jobs]
+    shown["backfill"] = _jobs([job for run in runs for job in run.jobs])
     return shown
 
 
+def _told(run: RunResult) -> dict[str, Any]:
+    """Return what became of a run, and of each of its jobs."""
+    return {"run_id": run.run_id, "status": run.status, "notes": run.notes, "jobs": _jobs(run.jobs)}
+
+
+def _jobs(jobs: Sequence[JobResult]) -> list[dict[str, Any]]:
+    """Return what became of jobs, and how many rows of theirs that changed, as a table of few columns."""
+    return [
+        {"job": job.job_name, "date": job.target_date, "status": job.status, "rows": job.rows_processed} for job in jobs
+    ]
+
+
 def _failed(lake: Lake, warehouse: str, scene: Scene, mistake: Mistake) -> dict[str, Any]:
-    """Let the source make a mistake that stops a run, and mend it; return what the run and its branch tell."""
+    """Let the source make a mistake that stops a run, and mend it; return what its checks and its branch tell."""
     scene.correct(mistake.make)
     try:
         lake.run(warehouse)
@@ -70,7 +84,14 @@ def _failed(lake: Lake, warehouse: str, scene: Scene, mistake: Mistake) -> dict[
         scene.correct(mistake.mend)
     newest = "SELECT run_id FROM etl_runs WHERE status = 'FAILED' ORDER BY started_at DESC LIMIT 1"
     [(run_id,)] = lake.query(newest, warehouse=warehouse).rows
-    return {"mistake": mistake.says, "error": error, "rows_at_the_run": _answer(lake, warehouse, mistake.ask, run_id)}
+    failed = "SELECT check_name, severity, failures FROM data_quality_results WHERE status = 'failed' AND run_id = "
+    return {
+        "mistake": mistake.says,
+        "error": error,
+        "checks": _answer(lake, warehouse, failed + text(run_id)),
+        "asked": _typed(lake, f'query --at {run_id} --warehouse {warehouse} "{mistake.ask}"'),
+        "rows_at_the_run": _answer(lake, warehouse, mistake.ask, run_id),
+    }
 
 
 def _answer(lake: Lake, warehouse: str, sql: str, at: str | None = None) -> list[dict[str, Any]]:
@@ -79,8 +100,7 @@ def _answer(lake: Lake, warehouse: str, sql: str, at: str | None = None) -> list
     return [dict(zip(result.columns, row, strict=True)) for row in islice(result.rows, _SHOWN)]
 
 
-def _next(lake: Lake, demo: Demo) -> list[str]:
-    """Return commands to type next, which work on this lake."""
+def _typed(lake: Lake, command: str) -> str:
+    """Return a command as it is typed to work on this lake."""
     elsewhere = lake.home.resolve() != (Path.cwd() / ".starberg").resolve()
-    option = f" --home {shlex.quote(str(lake.home))}" if elsewhere else ""
-    return [f"starberg{option} {command}" for command in demo.next]
+    return f"starberg{f' --home {shlex.quote(str(lake.home))}' if elsewhere else ''} {command}"

@@ -11,22 +11,26 @@ import csv
 import dataclasses
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, TextIO
+from uuid import UUID
 
 from pydantic_core import to_json, to_jsonable_python
 
 from starberg.entrypoints.session import Format
+from starberg.etl.day_ranges import packed
 from starberg.utils.errors import UsageError
 from starberg.utils.logging import escaped
 
 log = logging.getLogger(__name__)
 
 ROWS_ON_A_TERMINAL = 1000
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 _EXACT: Any = {"timedelta_mode": "iso8601", "bytes_mode": "hex", "inf_nan_mode": "null"}
 
@@ -90,7 +94,7 @@ class _Text:
         if isinstance(value, Mapping):
             self._record(value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            columns = list(dict.fromkeys(key for row in value for key in row))
+            columns = list(dict.fromkeys(key for row in value for key, item in row.items() if item not in ([], (), {})))
             self._table(columns, [[row.get(key) for key in columns] for row in value], _cell)
         elif isinstance(value, list):
             for item in value or ["(none)"]:
@@ -154,15 +158,17 @@ def _numeric(values: Iterable[Any]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    """Return a value for people: times in UTC to the second, numbers as they are, nothing for None."""
+    """Return a value for people: times in UTC to the second, days as ranges, numbers as they are, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC) if value.tzinfo else value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, str | int | float | Decimal | date):
+    if isinstance(value, str | int | float | Decimal | date | UUID):
         return str(value)
+    if isinstance(value, Sequence) and value and all(_DAY.fullmatch(str(item)) for item in value):
+        return packed([date.fromisoformat(str(item)) for item in value])
     return json.dumps(to_jsonable_python(value, **_EXACT), ensure_ascii=False)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from starberg.etl.control_tables import TABLES
-from starberg.etl.model import FactHeader, HeaderCheck, Table, Value
+from starberg.etl.model import UNKNOWN_KEY, FactHeader, HeaderCheck, Table, Value
 from starberg.etl.quality import Check
 from starberg.utils.sql import names, quote, quote_name, text
 
@@ -46,12 +46,13 @@ def freshness_checks(table: Table, now: datetime, *, moved: bool, has_runs: bool
 
 
 def _rows(table: Table, check: HeaderCheck) -> Iterator[tuple[str, str]]:
-    rows = f"SELECT * FROM {quote(table.id)} WHERE"
+    stated = _stated(table)
+    rows = f"SELECT * FROM {stated} WHERE"
     for column in check.not_null:
         yield f"{column}_not_null", f"{rows} {quote_name(column)} IS NULL"
     if check.unique:
         listed = names(check.unique)
-        same = f"SELECT {listed}, count(*) AS rows FROM {quote(table.id)} GROUP BY ALL HAVING count(*) > 1"
+        same = f"SELECT {listed}, count(*) AS rows FROM {stated} GROUP BY ALL HAVING count(*) > 1"
         yield f"{'_'.join(check.unique)}_unique", same
     for column, values in check.accepted.items():
         yield f"{column}_accepted", f"{rows} {quote_name(column)} NOT IN ({', '.join(_literal(v) for v in values)})"
@@ -64,10 +65,18 @@ def _rows(table: Table, check: HeaderCheck) -> Iterator[tuple[str, str]]:
         there = f"FROM {quote(f'{table.warehouse}.{other}')} o WHERE o.{quote_name(own)} = t.{quote_name(column)}"
         yield (
             f"{column}_relationship",
-            f"SELECT t.* FROM {quote(table.id)} t WHERE t.{quote_name(column)} IS NOT NULL AND NOT EXISTS ({there})",
+            f"SELECT t.* FROM {stated} t WHERE t.{quote_name(column)} IS NOT NULL AND NOT EXISTS ({there})",
         )
     if check.identity:
         yield "identity", f"{rows} NOT ({check.identity})"
+
+
+def _stated(table: Table) -> str:
+    """Return the rows a source stated: of a dimension neither the unknown member nor inferred ones."""
+    if not table.surrogate_key:
+        return quote(table.id)
+    known = f"{quote_name(table.surrogate_key)} <> {UNKNOWN_KEY} AND NOT is_inferred"
+    return f"(SELECT * FROM {quote(table.id)} WHERE {known})"
 
 
 def _volume(table: Table, check: HeaderCheck, rows_brought: int, *, has_runs: bool) -> Iterator[Check]:

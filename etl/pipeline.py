@@ -99,7 +99,7 @@ class Pipeline:
 
     def upkeep(self, policy: Policy | None = None) -> Upkeep:
         """Return what maintains the warehouse."""
-        return Upkeep(self._sessions, self._log, policy)
+        return Upkeep(self._sessions, self._log, policy or Policy())
 
     def ingest(self, progress: Progress, ingest: Ingest) -> QuotaSpent | None:
         """Land loads; a spent quota ends it early and is returned, to be raised once the rest is published."""
@@ -150,7 +150,7 @@ class Pipeline:
         results = [run_check(session.engine, check) for check in checks]
         for result in results:
             if result.status == "warned":
-                log.warning("check %s of %s: %d rows", result.check.name, result.check.table, result.failures)
+                log.warning("check %s: %d rows", result.check.title, result.failures)
         return results
 
 

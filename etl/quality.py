@@ -38,6 +38,11 @@ class Check:
     severity: str = "error"
     tolerance: int = 0
 
+    @property
+    def title(self) -> str:
+        """What it is called; a warehouse's own check is of no one table and has its name in `table`, too."""
+        return self.name if self.name == self.table else f"{self.name} of {self.table}"
+
 
 @dataclass(frozen=True)
 class DataQualityCheck:

@@ -120,13 +120,11 @@ class RunLog:
         at = at or progress.clock.now()
         progress.checks = [_check_row(progress.run_id, at, check) for check in found]
         session.write("data_quality_results", progress.checks)
-        progress.notes += [
-            f"check {c.check.name} of {c.check.table} warns: {c.failures} rows" for c in found if c.status == "warned"
-        ]
+        progress.notes += [f"check {c.check.title} warns: {c.failures} rows" for c in found if c.status == "warned"]
         if failed := [check for check in found if check.status == "failed"]:
             first = failed[0]
             raise CheckFailed(
-                f"{len(failed)} of {len(found)} checks failed, the first: {first.check.name} of {first.check.table}, "
+                f"{len(failed)} of {len(found)} checks failed, the first: {first.check.title}, "
                 f"{first.failures} rows such as {first.sample[:200]}",
                 hint="Nothing was published; look at the tables with "
                 f'`starberg query --at {progress.run_id} --warehouse {self._warehouse.name} "..."`.',

@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """Maintains one warehouse."""
 
-    def __init__(self, sessions: Sessions, run_log: RunLog, policy: Policy | None = None) -> None:
+    def __init__(self, sessions: Sessions, run_log: RunLog, policy: Policy) -> None:
         self._warehouse = sessions.warehouse
         self._sessions = sessions
         self._log = run_log
-        self._policy = policy or Policy()
+        self._policy = policy
         self._sweeper = Sweeper(self._warehouse, sessions.catalog, sessions.store, self._policy)
 
     def run(self, wait_s: float, *, only: Collection[str] = (), sweep: bool = True) -> MaintainResult:

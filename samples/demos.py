@@ -274,8 +274,9 @@ ORDER BY u.username""",
                 "GROUP BY reason ORDER BY reason"
             ),
             "What did the jobs do?": (
-                "SELECT job_name, target_date, status, rows_inserted, rows_updated, rows_deleted, error_message "
-                "FROM etl_job_runs WHERE job_name LIKE 'build_%' ORDER BY completed_at DESC, job_name"
+                "SELECT job_name AS job, target_date AS date, status, rows_processed AS rows, "
+                "split_part(error_message, ',', 1) AS error FROM etl_job_runs WHERE job_name LIKE 'build_%' "
+                "ORDER BY completed_at DESC, job_name"
             ),
         },
         [
@@ -332,9 +333,12 @@ ORDER BY u.username""",
                 "SELECT check_name, table_name, severity, status, failures, checked_at FROM ctl_data_quality_result "
                 "ORDER BY failures DESC, place LIMIT 5"
             ),
+            "How far was each table of the source read?": (
+                "SELECT stream, high_water_mark, load_seq, source_rows FROM ctl_watermark ORDER BY stream LIMIT 5"
+            ),
             "What did the last runs do?": (
-                "SELECT command, status, started_at, rows_inserted, rows_updated, rows_deleted, error_message "
-                "FROM ctl_etl_run ORDER BY place"
+                "SELECT command, status, started_at, rows_inserted, rows_updated, rows_deleted, "
+                "split_part(error_message, ',', 1) AS error FROM ctl_etl_run ORDER BY place"
             ),
         },
         [

@@ -70,13 +70,20 @@ class Upkept:
 
     def content(self, at: str = MAIN, *, control: bool = True) -> Content:
         """Return what the tables hold at a state, every file read."""
-        state = self.lake.look(at)
-        own = {name: where for name, where in state.tables.items() if name.startswith(f"{self.name}.")}
-        read = {name: where for name, where in own.items() if control or name.partition(".")[2] not in TABLES}
+        own = self.pointers(at).items()
+        return self.read({name: where for name, where in own if control or name.partition(".")[2] not in TABLES})
+
+    def pointers(self, at: str = MAIN) -> dict[str, str]:
+        """Return where the tables are at a state."""
+        found = self.lake.look(at).tables.items()
+        return {name: where for name, where in sorted(found) if name.startswith(f"{self.name}.")}
+
+    def read(self, pointers: Mapping[str, str]) -> Content:
+        """Read every file of some tables."""
         engine = self.open_reader()
         return {
             name: engine.rows(f"SELECT count(*), sum(hash(t)) FROM iceberg_scan('{where}') t")[0]
-            for name, where in sorted(read.items())
+            for name, where in pointers.items()
         }
 
     def answers(self, at: str) -> bool:
@@ -103,8 +110,8 @@ class Upkept:
 
     def tables(self) -> BranchTables:
         """Return the published tables, to look at."""
-        own = {name: at for name, at in self.lake.look().tables.items() if name.startswith(f"{self.name}.")}
-        return BranchTables(self.lake.catalog, self.lake.store, Branch("", self.name, self.clock.now(), ""), own)
+        nowhere = Branch("", self.name, self.clock.now(), "")
+        return BranchTables(self.lake.catalog, self.lake.store, nowhere, self.pointers())
 
     def objects(self) -> set[str]:
         """Return the keys of all objects but the lease."""

@@ -68,3 +68,8 @@ def cost(category: str, rng: random.Random) -> Decimal:
     """Return an amount that is spent at once."""
     low, high = {"labour": (300, 2400), "licences": (50, 900), "travel": (40, 600)}[category]
     return Decimal(rng.randint(low * 100, high * 100)).scaleb(-2)
+
+
+def budget(rng: random.Random) -> Decimal:
+    """Return what a project may cost: for some it will not be enough."""
+    return Decimal(rng.randrange(30, 180) * 1000)

@@ -134,7 +134,7 @@ def _project(
     status = "finished" if ends < size.until else rng.choices(("active", "on hold"), (9, 1))[0]
     changed = _seconds(min(ends, size.until - _DAY * rng.random())) if status != "active" else born
     who = [rng.choice(clients)[0], rng.randint(1, len(delivery.TYPES)), rng.choice(users)[0]]
-    name, budget = f"{rng.choice(delivery.AREAS)} {number}", Decimal(rng.randrange(40, 400) * 1000)
+    name, budget = f"{rng.choice(delivery.AREAS)} {number}", delivery.budget(rng)
     return [number, *who, name, status, budget, begin.date(), ends.date(), born, max(born, changed)]
 
 

@@ -123,6 +123,27 @@ def test_a_failing_check_leaves_what_is_published_and_shows_the_rows(
     assert shop.rows(f"select status from etl_runs where run_id = '{run_id}'") == [("FAILED",)]
 
 
+def test_a_dimension_s_unknown_and_inferred_members_are_no_failures(shop: Shop) -> None:
+    dimension = shop.folder / "warehouses/shop/dimensions/dim_product.sql"
+    dimension.parent.mkdir()
+    checks = "  - accepted: {name: [Tea]}\n  - not_null: name\n  - unique: name\n"
+    dimension.write_text(f"/*\nnatural_key: product_id\nchecks:\n{checks}*/\nselect product_id, name from stg_products")
+    fact = shop.folder / "warehouses/shop/facts/fact_sales.sql"
+    fact.write_text(
+        "/*\ngrain: sale_id\nkeys:\n  product_key: dim_product(product_id)\n*/\n"
+        "select sale_id, product_id from stg_sales"
+    )
+    shop.lake = shop.lake.reopen({})
+    shop.sell(1, product=8)
+    shop.sell(2, product=9)
+    assert shop.run() == "SUCCESS"
+    assert shop.rows("select count(*) from dim_product where is_inferred") == [(2,)]
+    feed_of("memory:till").say("products", Said([[{"id": 1, "name": "Tea"}, {"id": 8, "name": None}]], whole=True))
+    with pytest.raises(CheckFailed, match=r"name_not_null of shop\.dim_product, 1 rows"):
+        shop.run()
+    assert shop.found().keys() == {"name_not_null"}
+
+
 def test_a_warning_is_published_recorded_and_told(shop: Shop) -> None:
     shop.sell(1, quantity=200, amount=1000)
     result = shop.lake.run("shop")

@@ -59,14 +59,13 @@ def statuses(jobs: Sequence[dict[str, Any]]) -> set[str]:
 
 def test_a_day_is_run_and_then_skipped_and_then_forced_to_the_same_rows(shown: Shown) -> None:
     [lived] = [jobs for name, jobs in shown.first.items() if name.startswith("run_of_")]
-    assert statuses(lived) == {"SUCCESS"}
-    [snapshot] = [job for job in lived if job["job_name"] == job_of(shown)]
-    assert snapshot["rows_inserted"] > 10
-    assert shown.first["run"]["status"] == "SKIPPED"
+    assert statuses(lived["jobs"]) == {"SUCCESS"}
+    [snapshot] = [job for job in lived["jobs"] if job["job"] == job_of(shown)]
+    assert snapshot["rows"] > 10
+    assert shown.first["run_again"]["status"] == "SKIPPED"
+    assert statuses(shown.first["run_again"]["jobs"]) == {"SKIPPED"}
     [forced] = shown.first["forced"]
-    assert forced["status"] == "SUCCESS"
-    assert forced["target_date"] == snapshot["target_date"]
-    assert [forced[f"rows_{did}"] for did in ("inserted", "updated", "deleted")] == [0, 0, 0]
+    assert (forced["status"], forced["date"], forced["rows"]) == ("SUCCESS", snapshot["date"], 0)
 
 
 def test_the_mistake_is_found_shown_and_never_published(shown: Shown) -> None:
@@ -74,7 +73,12 @@ def test_the_mistake_is_found_shown_and_never_published(shown: Shown) -> None:
     assert dated
     for demo in (shown.first, shown.second):
         assert "checks failed" in demo["failed"]["error"]
-        assert demo["failed"]["rows_at_the_run"]
+        [found] = demo["failed"]["checks"]
+        assert (found["severity"], found["failures"]) == ("error", len(demo["failed"]["rows_at_the_run"]))
+    program, *asked = shlex.split(shown.second["failed"]["asked"])
+    assert program == "starberg"
+    rows = json.loads(typed("--json", *asked, cwd=shown.home.parent))
+    assert len(rows) == len(shown.second["failed"]["rows_at_the_run"])
     now = typed(
         "--home",
         "home",
@@ -97,7 +101,7 @@ def test_late_changes_are_there_after_the_next_run(shown: Shown) -> None:
 
 
 def test_a_backfill_builds_the_days_that_are_missing_and_skips_the_others(shown: Shown) -> None:
-    found = {job["target_date"]: job["status"] for job in shown.first["backfill"]}
+    found = {job["date"]: job["status"] for job in shown.first["backfill"]}
     assert set(found.values()) == {"SUCCESS", "SKIPPED"}
     assert {job["status"] for job in shown.second["backfill"]} == {"SKIPPED"}
     fact = job_of(shown).removeprefix("build_")

@@ -6,14 +6,17 @@ of days on which it was there: after each run the database keeps what it had, in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from database import Database, DatabaseServer
 from operations import Operations
 
+import starberg
 from starberg.samples.operational.life import mutate
 from starberg.samples.operational.seeding import seed
 from starberg.samples.operational.system import Size
@@ -157,7 +160,7 @@ def test_a_review_cycle_has_its_milestones_and_the_days_between(house: Operation
 def test_bridges_are_the_pairs_of_the_source_and_weights_are_shares(house: Operations, source: Database) -> None:
     for bridge, table, pair, weight in (
         (
-            "brg_project_service",
+            "brg_project_service where is_current",
             "project_services",
             "project_id, service_id",
             "1.0 / count(*) over (partition by service_id)",
@@ -175,10 +178,23 @@ def test_bridges_are_the_pairs_of_the_source_and_weights_are_shares(house: Opera
         assert house.rows(f"select {pair}, round(weight, 6)::double from {bridge} order by 1, 2") == there
 
 
+def test_a_service_s_costs_are_shared_by_the_projects_of_their_time(house: Operations) -> None:
+    assert house.rows("select count(*) > 0 from brg_project_service where effective_to < now()::timestamp") == [(True,)]
+    moments = "(select distinct effective_from as moment from brg_project_service)"
+    then = "b.effective_from <= moment and (b.effective_to is null or b.effective_to > moment)"
+    shared = f"select moment, service_id, sum(weight) from brg_project_service b join {moments} on {then} group by 1, 2"
+    assert {round(weight, 6) for *_, weight in house.rows(shared)} == {1.0}
+    wrong = (
+        "select count(*) from brg_project_service b join dim_service s using (service_key) where s.service_key <> 0 "
+        "and (b.service_id <> s.service_id or b.effective_from >= coalesce(s.effective_to, 'infinity'))"
+    )
+    assert house.rows(wrong) == [(0,)]
+
+
 def test_what_is_found_in_a_text_is_with_its_issue(house: Operations, source: Database) -> None:
     sql = "select issue_id, category, sentiment, root_cause from {} order by 1"
     there = asked(source, sql.format("issue_analytics"))
-    assert house.rows(sql.format("dim_issue where is_current and category is not null")) == there
+    assert house.rows(sql.format("dim_issue where is_current and issue_key <> 0 and category is not null")) == there
     at = f"fact_issue_snapshot where snapshot_on = date '{DAYS[-1]}' and category is not null"
     known = {
         row[0]
@@ -205,6 +221,21 @@ def test_health_is_that_of_the_last_day(house: Operations) -> None:
     assert house.rows(f"select {columns} from mart_project_health order by 1") == house.rows(kpi)
     [(worst,)] = house.rows("select count(*) from mart_project_health where health not in ('red', 'amber', 'green')")
     assert worst == 0
+
+
+def test_a_caller_passes_a_check_as_the_readme_says(
+    house: Operations, source: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(starberg.__file__).parent / "warehouses" / "projects" / "README.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)\n```", readme, re.DOTALL)
+    monkeypatch.setattr(starberg, "open_lake", lambda _: house.lake())
+    mutate(SYSTEMS["projects"], lambda _: source.connect(), transactions=20, seed=5)
+    said: dict[str, Any] = {}
+    exec(example, said)
+    _keep(source)
+    assert said["result"].status == "SUCCESS"
+    made = "select severity, status in ('passed', 'warned') from data_quality_results where check_name = '{}'"
+    assert house.rows(made.format(said["unassigned"].name)) == [("warn", True)]
 
 
 def test_building_the_days_again_changes_nothing(house: Operations) -> None:

@@ -21,12 +21,12 @@ def test_every_function_and_view_is_asked(warehouse: str) -> None:
     assert [file.stem for file in offered if not re.search(rf"\b{file.stem}\b", asked)] == []
 
 
-def test_the_examples_of_the_readme_are_asked_as_they_are_written() -> None:
-    examples = re.findall(r"```sql\n(.*?)\n```", (WAREHOUSES / "mafia" / "README.md").read_text(), re.DOTALL)
-    assert len(examples) == 3
-    assert {" ".join(sql.split()) for sql in examples} <= {
-        " ".join(sql.split()) for sql in DEMOS["mafia"].questions.values()
-    }
+@pytest.mark.parametrize(("warehouse", "number"), [("mafia", 3), ("learning", 2), ("projects", 2)])
+def test_the_examples_of_the_readme_are_asked_as_they_are_written(warehouse: str, number: int) -> None:
+    examples = re.findall(r"```sql\n(.*?)\n```", (WAREHOUSES / warehouse / "README.md").read_text(), re.DOTALL)
+    assert len(examples) == number
+    asked = {" ".join(sql.split()) for sql in DEMOS[warehouse].questions.values()}
+    assert {" ".join(sql.split()) for sql in examples} <= asked
 
 
 def test_each_operational_system_has_its_demo() -> None:

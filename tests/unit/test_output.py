@@ -195,6 +195,7 @@ def test_a_run_as_json_has_every_field_with_its_type() -> None:
         "rows_updated": 2,
         "rows_deleted": 1,
         "duration_ms": 7,
+        "dates": [],
     }
     assert answer["loads"] == [{"stream": "rawg.games", "seq": 3, "rows": 13, "requests": 2}]
 
@@ -203,6 +204,13 @@ def test_a_run_as_json_has_every_field_with_its_type() -> None:
 def test_verify_says_whether_all_tables_are_equal(missing: int, equal: bool) -> None:
     result = VerifyResult("games", [TableDifference("dim_date", 3, 0, 0), TableDifference("f", 3, missing, 0)])
     assert json.loads(shown(result, as_json=True))["equal"] is equal
+
+
+def test_days_are_shown_as_ranges_and_columns_without_any_value_are_left_out() -> None:
+    days = ["2026-01-01", "2026-01-02", "2026-01-05"]
+    said = shown([{"name": "a", "dates": days, "notes": []}, {"name": "b", "dates": []}])
+    assert said.splitlines()[0].split() == ["name", "dates"]
+    assert said.splitlines()[2] == "a     2026-01-01..2026-01-02 2026-01-05"
 
 
 def test_records_may_lack_values_and_times_are_shown_in_utc() -> None:

@@ -4,6 +4,10 @@ surrogate_key: learner_key
 history: type2
 valid_from: updated_at
 created_at: created_at
+checks:
+  - range: {grade: [1, 12]}
+  - relationship: {tenant_id: dim_tenant(tenant_id)}
+    severity: warn
 */
 select
     learner_id,

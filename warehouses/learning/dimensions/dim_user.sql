@@ -1,6 +1,8 @@
 /*
 natural_key: user_id
 surrogate_key: user_key
+checks:
+  - accepted: {role: [teacher, parent]}
 */
 select
     user_id,

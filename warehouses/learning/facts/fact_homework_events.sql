@@ -8,6 +8,10 @@ keys:
   learner_key: dim_learner(learner_id) as of started_at
   teacher_key: {dimension: dim_user, on: {user_id: teacher_id}}
   skill_key: dim_skill(skill_id)
+checks:
+  - accepted: {status: [started, submitted, graded]}
+  - range: {score: [0, 100], attempts: [0, null]}
+  - identity: (status = 'graded') = (score is not null)
 */
 -- One row per learner's submission of a homework, of the day they started it: its events added up.
 with submissions as (

@@ -8,6 +8,9 @@ keys:
   date_key: dim_date(progress_on)
   learner_key: dim_learner(learner_id) as of progress_at
   skill_key: dim_skill(skill_id)
+checks:
+  - not_null: mastery
+  - range: {mastery: [0, 1], days_since_practice: [0, null]}
 */
 -- How well each learner had each skill they ever practised when the day ended.
 with changes as (

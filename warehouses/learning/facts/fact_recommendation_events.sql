@@ -6,6 +6,9 @@ keys:
   date_key: dim_date(shown_on)
   learner_key: dim_learner(learner_id) as of shown_at
   skill_key: dim_skill(skill_id)
+checks:
+  - accepted: {status: [shown, accepted, dismissed]}
+  - range: {seconds_to_answer: [0, null]}
 */
 select
     recommendation_id,

@@ -7,6 +7,10 @@ keys:
   tenant_key: dim_tenant(tenant_id) as of started_at
   learner_key: dim_learner(learner_id) as of started_at
   subject_key: dim_subject(subject_id)
+checks:
+  - unique: session_key
+  - not_null: [tenant_id, learner_id, started_at]
+  - identity: correct_responses between 0 and responses
 */
 -- Every session, of the day it started; one that runs has no duration yet.
 select

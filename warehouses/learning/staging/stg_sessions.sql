@@ -1,3 +1,7 @@
+/*
+checks:
+  - freshness: 48
+*/
 select
     session_number,
     session_id,

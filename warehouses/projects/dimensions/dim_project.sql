@@ -4,6 +4,9 @@ surrogate_key: project_key
 history: type2
 valid_from: updated_at
 created_at: created_at
+checks:
+  - accepted: {status: [planned, active, on hold, finished]}
+  - range: {budget: [0, null]}
 */
 select
     project_id,

@@ -10,6 +10,10 @@ keys:
   issue_key: dim_issue(issue_id) as of snapshot_at
   project_key: dim_project(project_id) as of snapshot_at
   assignee_key: {dimension: dim_user, on: {user_id: assignee_id}, as_of: snapshot_at}
+checks:
+  - accepted: {status: [open, in progress, in review, done, cancelled]}
+  - identity: is_open <> is_closed
+  - range: {age_days: [0, null], days_in_status: [0, null]}
 */
 -- Every issue there was when the day ended; its status and points are those of its history.
 with history as (

@@ -10,6 +10,10 @@ keys:
   project_key: dim_project(project_id) as of kpi_at
   client_key: dim_client(client_id) as of kpi_at
   project_type_key: {dimension: dim_project_type, on: {type_id: type_id}, as_of: kpi_at}
+checks:
+  - not_null: [budget, spent]
+  - range: {throughput: [0, null], overdue_issues: [0, null]}
+  - identity: overdue_issues <= open_issues
 */
 -- Each project as it stood when the day ended. What was booked late counts from the day it was spent on.
 with history as (

@@ -9,6 +9,10 @@ keys:
   planned_date_key: dim_date(planned_on)
   started_date_key: dim_date(started_on)
   finished_date_key: dim_date(finished_on)
+checks:
+  - identity: completed_reviews <= reviews
+  - relationship: {project_id: dim_project(project_id)}
+    severity: warn
 */
 -- One row per cycle, brought up to date as it reaches its milestones.
 with reviews as (

@@ -7,6 +7,9 @@ times:
 keys:
   service_key: dim_service(service_id) as of month_end_at
   date_key: dim_date(month_end_on)
+checks:
+  - range: {availability: [0, 1]}
+  - identity: days_measured <= day(month_end_on)
 */
 -- The days of a month added up. A service is available when it is not down; days not measured do not count.
 select

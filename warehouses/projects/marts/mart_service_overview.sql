@@ -4,6 +4,7 @@ grain: [service_id, month_end_on]
 with projects as (
     select service_id, count(*) as projects
     from brg_project_service
+    where is_current
     group by service_id
 )
 

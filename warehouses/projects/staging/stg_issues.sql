@@ -1,3 +1,7 @@
+/*
+checks:
+  - freshness: 72
+*/
 -- Grain: one issue, with what was found in its text, if that was processed.
 select
     issue_id,
