@@ -159,4 +159,4 @@ if __name__ == "__main__":
 
     from starberg.entrypoints.cli import main
 
-    main(["run", *sys.argv[1:]])
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -274,4 +274,4 @@ if __name__ == "__main__":
 
     from starberg.entrypoints.cli import main
 
-    main(["ingest", *sys.argv[1:]])
+    sys.exit(main(["ingest", *sys.argv[1:]]))
