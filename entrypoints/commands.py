@@ -13,6 +13,8 @@ import typer
 from starberg.entrypoints.job_commands import Day, Force, JobKind, seconds
 from starberg.entrypoints.job_commands import app as job_app
 from starberg.entrypoints.session import Format, Globals, Session
+from starberg.etl.results import Stage
+from starberg.utils.errors import UsageError
 
 app = typer.Typer(
     name="starberg",
@@ -107,9 +109,26 @@ def run(
     date: Day = None,
     force: Force = False,
     only: Annotated[JobKind | None, typer.Option(help="Only the jobs over these.", show_default="all jobs")] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Only this stage of the run --run-id.", show_default="all stages")
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="What the stages of one run have in common.", show_default=False)
+    ] = None,
     wait: Wait = "10m",
 ) -> None:
-    """Extract from the sources, build, check and publish: ingest and etl in one."""
+    """Extract from the sources, build, check and publish: ingest and etl in one, or one stage after the other."""
+    if stage or run_id:
+        if not (stage and run_id):
+            raise UsageError("--stage and --run-id belong together", hint="Stages: ingest, build, check, publish.")
+        if date or force or only:
+            hint = f"`starberg run-job {warehouse} …` runs jobs for a day."
+            raise UsageError("stages are those of a whole run: no --date, --force or --only", hint=hint)
+        how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes or ()}
+        session = _session(ctx)
+        how |= {"rebuild": not no_rebuild, "wait_s": seconds(wait)}
+        session.answer(session.lake.run_stage(warehouse, stage, run_id, **how))
+        return
     _run(
         ctx,
         warehouse,

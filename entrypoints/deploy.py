@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from starberg.etl.model import WarehouseFile
+from starberg.etl.results import Stage
 from starberg.etl.schedule import Job, Schedule, shown
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import UsageError
@@ -33,6 +34,10 @@ class Entry:
     command: Sequence[str]
     steps: Mapping[str, Sequence[str]]
     window: timedelta
+
+
+_RUN = "{{ dag.dag_id }}-{{ run_id | replace(':', '') | replace('+', '_') }}"
+"""The run id that the tasks of one run of a DAG have in common, in Airflow's words; its own has signs ours has not."""
 
 
 def deploy(kind: str, warehouse: str, declared: WarehouseFile) -> str:
@@ -84,7 +89,10 @@ def _of_schedule(warehouse: str, name: str, schedule: Schedule) -> Entry:
     command = ["starberg", schedule.do, warehouse, *reading]
     steps: dict[str, Sequence[str]] = {schedule.do: command}
     if schedule.do == "run":
-        steps = {"ingest": ["starberg", "ingest", warehouse, *reading], "etl": ["starberg", "etl", warehouse]}
+        steps = {
+            stage: ["starberg", "run", warehouse, "--stage", stage, "--run-id", _RUN, *(reading * (stage == "ingest"))]
+            for stage in Stage
+        }
     return Entry(name, cron_of(name, schedule), command, steps, timedelta(hours=1))
 
 
@@ -154,7 +162,8 @@ def _cron_job(warehouse: str, entry: Entry) -> dict[str, Any]:
 _DAGS = '''"""{generated}
 
 Needs Airflow 3 and, where its tasks run, starberg with its settings. Times are UTC; what was missed is made good by the
-next run, so that nothing is caught up.
+next run, so that nothing is caught up. The stages of a run share its run id: each may be tried again by itself, until
+the run has failed for good.
 """
 
 from datetime import datetime, timedelta, timezone
@@ -180,7 +189,10 @@ with DAG(
     done = EmptyOperator(task_id="done")
     {chain} >> [log_monitor, done]
 """
-_TASK = '    {task} = BashOperator(task_id="{task}", bash_command="{command}"{more})'
+_TASK = """    {task} = BashOperator(
+        task_id="{task}",
+        bash_command="{command}",{more}
+    )"""
 
 
 def _airflow(warehouse: str, found: Sequence[Entry], generated: str) -> str:
@@ -190,8 +202,11 @@ def _airflow(warehouse: str, found: Sequence[Entry], generated: str) -> str:
 def _dag(warehouse: str, entry: Entry) -> str:
     tasks = [_TASK.format(task=task, command=" ".join(command), more="") for task, command in entry.steps.items()]
     # The monitor runs whatever happens; `done` is the leaf that a failure fails, and the DAG's run with it.
-    monitor = f"starberg status {warehouse} --limit 5"
-    tasks.append(_TASK.format(task="log_monitor", command=monitor, more=', trigger_rule="all_done", retries=0'))
+    monitor, monitoring = (
+        f"starberg status {warehouse} --limit 5",
+        '\n        trigger_rule="all_done",\n        retries=0,',
+    )
+    tasks.append(_TASK.format(task="log_monitor", command=monitor, more=monitoring))
     return _DAG.format(
         dag=f"{warehouse}_{entry.name}",
         cron=entry.cron,

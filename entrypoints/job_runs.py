@@ -20,7 +20,7 @@ from starberg.etl.jobs import (
     tables_to_build,
     yesterday,
 )
-from starberg.etl.results import JobState, Plan, PlannedJob, RunResult, Status
+from starberg.etl.results import JobState, Plan, PlannedJob, RunResult, Stage, Status
 from starberg.etl.schedule import after
 from starberg.storage.raw_chain import Chains
 from starberg.utils.errors import UsageError
@@ -29,6 +29,7 @@ from starberg.utils.sql import quote, text
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
     from starberg.etl.model import Warehouse
+    from starberg.etl.pipeline import RunOptions
     from starberg.etl.quality import DataQualityCheck
 
 _STATE = """
@@ -63,6 +64,17 @@ def run(lake: Lake, warehouse: str, request: Request, *, ingest: bool = True, **
     """Run jobs as one run on one branch; `how` is what `Lake.run` takes. Jobs that are done are only recorded."""
     declared = lake.warehouse(warehouse)
     return _run(lake, declared, _planned(lake, declared, request), request, ingest=ingest, **how)
+
+
+def run_stage(
+    lake: Lake, warehouse: str, stage: Stage, run_id: str, *, source: str | None = None, full: bool = False, **how: Any
+) -> RunResult:
+    """Do one stage of a run of a whole warehouse; `how` is what `run_options` takes."""
+    declared, request = lake.warehouse(warehouse), Request()
+    runs = _planned(lake, declared, request) if declared.jobs else []
+    with lake._pipeline(declared) as pipeline:
+        options = run_options(lake, declared, runs, request, **how)
+        return pipeline.stages().run(stage, run_id, options, lake._ingest(declared, pipeline.chains, source, full=full))
 
 
 def backfill(
@@ -223,23 +235,37 @@ def _run(
     wait_s: float = 600.0,
     checks: Sequence[DataQualityCheck] = (),
 ) -> RunResult:
+    with lake._pipeline(declared) as pipeline:
+        how: dict[str, Any] = {"allow_deletes": allow_deletes, "rebuild": rebuild, "wait_s": wait_s, "checks": checks}
+        options = run_options(lake, declared, runs, request, **how)
+        if all(run.skipped for run in runs):
+            return pipeline.skip(options)
+        return pipeline.run(options, lake._ingest(declared, pipeline.chains, source, full=full) if ingest else None)
+
+
+def run_options(
+    lake: Lake,
+    declared: Warehouse,
+    runs: Sequence[JobRun],
+    request: Request,
+    *,
+    allow_deletes: Sequence[str] = (),
+    rebuild: bool = True,
+    wait_s: float = 600.0,
+    checks: Sequence[DataQualityCheck] = (),
+) -> RunOptions:
+    """Return how to run some jobs as one run."""
     from starberg.etl.build_writer import BuildOptions
     from starberg.etl.pipeline import RunOptions
 
-    with lake._pipeline(declared) as pipeline:
-        wanted = [run for run in runs if not run.skipped]
-        options = RunOptions(request.command, wait_s=wait_s, jobs=runs, checks=checks)
-        if not wanted:
-            return pipeline.skip(options)
-        whole = not request.names and request.only is None
-        forced = [table for run in wanted if run.force and not run.dated for table in run.tables]
-        build = BuildOptions(
-            rebuild=forced,
-            allow_deletes=declared.with_same_stream(allow_deletes),
-            stop_on_edit=not rebuild,
-            only=tables_to_build(declared, runs, lake.look().tables, whole=whole),
-            dates=sorted({run.target_date for run in wanted if run.dated and (run.exact or run.force)}),
-            restate_late=not any(run.exact for run in wanted),
-        )
-        loads = lake._ingest(declared, pipeline.chains, source, full=full) if ingest else None
-        return pipeline.run(replace(options, build=build), loads)
+    wanted = [run for run in runs if not run.skipped]
+    whole = not request.names and request.only is None
+    build = BuildOptions(
+        rebuild=[table for run in wanted if run.force and not run.dated for table in run.tables],
+        allow_deletes=declared.with_same_stream(allow_deletes),
+        stop_on_edit=not rebuild,
+        only=tables_to_build(declared, runs, lake.look().tables, whole=whole),
+        dates=sorted({run.target_date for run in wanted if run.dated and (run.exact or run.force)}),
+        restate_late=not any(run.exact for run in wanted),
+    )
+    return RunOptions(request.command, build=build, wait_s=wait_s, jobs=runs, checks=checks)

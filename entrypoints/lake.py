@@ -22,6 +22,7 @@ from starberg.etl.results import (
     Plan,
     QueryResult,
     RunResult,
+    Stage,
     Status,
     VerifyResult,
 )
@@ -103,6 +104,30 @@ class Lake:
             )
             loads = self._ingest(declared, pipeline.chains, source, full=full) if ingest else None
             return pipeline.run(options, loads)
+
+    def run_stage(
+        self,
+        warehouse: str,
+        stage: Stage,
+        run_id: str,
+        *,
+        source: str | None = None,
+        full: bool = False,
+        allow_deletes: Sequence[str] = (),
+        rebuild: bool = True,
+        wait_s: float = 600.0,
+    ) -> RunResult:
+        """Do one stage of a run: ingest, build, check, publish, in this order, each with the same run id.
+
+        The run holds the warehouse from stage to stage, for 15 minutes at most between two. A stage that was done is
+        not done again; one that died or met a service that is down may be tried again. UsageError for a stage out of
+        order or a run that has failed; all else as `run`.
+        """
+        from starberg.entrypoints.job_runs import run_stage
+
+        _check_tables(self.warehouse(warehouse), allow_deletes)
+        how: dict[str, Any] = {"allow_deletes": allow_deletes, "rebuild": rebuild, "wait_s": wait_s}
+        return run_stage(self, warehouse, stage, run_id, source=source, full=full, **how)
 
     def run_job(
         self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0

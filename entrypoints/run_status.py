@@ -72,7 +72,7 @@ def runs(lake: Lake, warehouse: str | None, limit: int) -> list[dict[str, Any]]:
         for lease in leases(lake.store)
         if lease.run_id not in known and warehouse in (None, lease.warehouse)
     ]
-    return [*unended, *sorted(ended, key=lambda run: run["run_id"], reverse=True)][:limit]
+    return [*unended, *sorted(ended, key=lambda run: (run["started_at"], run["run_id"]), reverse=True)][:limit]
 
 
 def _is_log(name: str, warehouse: str | None) -> bool:

@@ -35,7 +35,7 @@ def due_checks(
         related = {table.id, *(f"{table.warehouse}.{name}" for name in _checked_against(table))}
         if table.id in there and related & {*moved}:
             checks += invariants(table, warehouse, build.scopes)
-            checks += header_checks(table, brought.get(table.name, 0), has_runs=has_runs)
+            checks += header_checks(table, brought.get(table.name, 0), now.date(), has_runs=has_runs)
     if moved:
         checks += [*own_checks(warehouse, there), *(check.check() for check in passed)]
     return checks

@@ -37,6 +37,7 @@ from starberg.etl.model import Kind, Lookup, Table, Warehouse, needs_history
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.selection import selected
+from starberg.etl.snapshots import times_of
 from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.etl.versioned_bridges import bridge
@@ -243,8 +244,21 @@ class Build:
         basis: list[object] = [COMPILER_VERSION, parts]
         if table.kind == Kind.DIMENSION:
             basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]
+        elif table.kind in (Kind.FACT, Kind.BRIDGE):
+            basis += self._made_from(table)
         body = json.dumps(basis, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(body.encode()).hexdigest(), parts
+
+    def _made_from(self, table: Table) -> list[object]:
+        """Return what a fact's or bridge's rows hang on beside its own declaration, if only some are built at a time.
+
+        How staging is made, of one built by date; how its changes are dated, of one made from them.
+        """
+        staging = [self._warehouse.tables[name] for name in table.reads]
+        found: list[object] = [self._fingerprint(other)[0] for other in staging] if is_by_date(table) else []
+        if needs_history(table):
+            found += [times_of(table, other, self._warehouse).model_dump() for other in staging]
+        return found
 
     def _edited(self, table: Table, state: BuildState, columns: Mapping[str, str]) -> None:
         added, gone = sorted(columns.keys() - state.columns.keys()), sorted(state.columns.keys() - columns.keys())
@@ -254,8 +268,8 @@ class Build:
             for what, which in (("added", added), ("removed", gone), ("changed", changed))
             if which
         ]
-        if not said and table.kind == Kind.DIMENSION:
-            return  # What looks it up was edited or is new; that table says so itself.
+        if not said and (table.kind == Kind.DIMENSION or self._made_from(table)):
+            return  # What looks it up, or what it is made from, was edited or is new; that table says so itself.
         what = f"{table.id} was edited ({'; '.join(said) or 'by another version of starberg'})"
         if self._options.stop_on_edit:
             raise DeclarationError(str(table.path), what, hint="Run without --no-rebuild to rebuild it.")

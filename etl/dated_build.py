@@ -13,7 +13,7 @@ from datetime import date
 from starberg.engines.base import Engine
 from starberg.etl import facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
-from starberg.etl.compile import LOAD, RUN, lookups, staging_key
+from starberg.etl.compile import LOAD, RUN, staging_key
 from starberg.etl.control import BuildState
 from starberg.etl.dates import Dates, Due, due_dates, header_of, last_period, period, without_dates
 from starberg.etl.dates_reached import Days, days_reached
@@ -99,29 +99,22 @@ class DatedBuild:
     def apply(self, table: Table) -> Counts:
         """Replace a plan's days, and look keys of other days up again."""
         plan = self._plans[table.name]
-        select = facts.fact(table, self._warehouse)
-        key = list(facts.grain(table))
+        self._writer.temp("computed", facts.fact(table, self._warehouse))
         if plan.anew or table.id not in self._pointers:
-            self._writer.temp("computed", select)
-            return self._writer.bring(target(table, key), "computed")
+            return self._writer.bring(target(table, list(facts.grain(table))), "computed")
         on_days = within(f"s.{quote_name(header_of(table).date)}", plan.days)
-        built = on_days
-        if not {*key} & lookups(table).keys():  # a row that comes from another day has its new key with it
-            same = " AND ".join(f"c.{quote_name(k)} = s.{quote_name(k)}" for k in key)
-            built += f" OR EXISTS (FROM {facts.source_relation(table)} c WHERE {same})"
-        rekeyed = self.rekey.find(table, plan.state.inputs if plan.state else {}, but=built)
+        rekeyed = self.rekey.find(table, plan.state.inputs if plan.state else {}, but=on_days)
         if not plan.days and not rekeyed:
             return Counts()
-        if rekeyed:
-            select = f"{select} UNION ALL BY NAME {self.rekey.rows(table, rekeyed)}"
-        self._writer.temp("computed", select)
+        if rekeyed:  # of a row that is on another day now, the new one stands
+            rows = f"SELECT * FROM ({self.rekey.rows(table, rekeyed)}) s WHERE NOT {_in_computed(table)}"
+            self._engine.run(f"INSERT INTO computed BY NAME {rows}")
         return self._writer.bring(self._replaced(table, on_days, rekeyed), "computed")
 
     def _replaced(self, table: Table, on_days: str, rekeyed: str) -> Target:
         """Return the fact as a target of its days: their rows, those to re-key, and those that came from other days."""
         old, scan = quote_name(f"old_{table.name}"), self._engine.scan(self._pointers[table.id])
-        same = " AND ".join(f"c.{quote_name(k)} = s.{quote_name(k)}" for k in facts.grain(table))
-        leaving = [on_days, f"EXISTS (FROM computed c WHERE {same})"]
+        leaving = [on_days, _in_computed(table)]
         if rekeyed:
             leaving.append(f"EXISTS (FROM {rekeyed} r WHERE r._file = s.filename AND r._pos = s.file_row_number)")
         self._writer.temp(old, f"{placed(scan)} WHERE {' OR '.join(leaving)}")
@@ -159,7 +152,8 @@ class DatedBuild:
 
     def _tell(self, table: Table, left: Due) -> None:
         if left.older:
-            what = f"{len(left.older)} days older than restate_days ({header_of(table).restate_days})"
+            count = len(left.older)
+            what = f"{count} day{'s' if count > 1 else ''} older than restate_days ({header_of(table).restate_days})"
             first, last = next(ranges(left.older))[0], list(ranges(left.older))[-1][1]
             self.notes.append(
                 f"{table.id}: {what} changed or were never built, {first} to {last}: build them by --date or backfill"
@@ -198,7 +192,9 @@ class DatedBuild:
             keys = touched.keys
         else:
             keys = quote_name(f"differing_{name}")
-            one, other = (f"SELECT * EXCLUDE ({LOAD}, {RUN}) FROM {rows}" for rows in (before, now))
+            there = {column.name for column in self._engine.columns(f"FROM {before}")} - {LOAD, RUN}
+            shared = names([c.name for c in self._engine.columns(f"FROM {now}") if c.name in there])
+            one, other = (f"SELECT {shared} FROM {rows}" for rows in (before, now))
             both = f"({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})"
             self._writer.temp(keys, f"SELECT DISTINCT {key} FROM ({both})")
 
@@ -259,3 +255,9 @@ class DatedBuild:
         if types[column.lower()] not in ("DATE", "TIMESTAMP"):
             message = f"{column} is {types[column.lower()]}, not a date or a timestamp (UTC)"
             raise DeclarationError(f"{table.path}: date", message, hint=f"Cast it: {column}::date.")
+
+
+def _in_computed(table: Table) -> str:
+    """Return the condition that a row `s` has the grain of a computed one."""
+    same = " AND ".join(f"c.{quote_name(k)} = s.{quote_name(k)}" for k in facts.grain(table))
+    return f"EXISTS (FROM computed c WHERE {same})"

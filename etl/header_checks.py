@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 from starberg.etl.control_tables import TABLES
 from starberg.etl.model import UNKNOWN_KEY, FactHeader, HeaderCheck, Table, Value
@@ -13,25 +13,26 @@ from starberg.utils.sql import names, quote, quote_name, text
 RUNS = "etl_table_runs"
 KNOWN_RUNS, LEAST_RUNS = 7, 5
 VOLUME_SHARE = 0.5
-"""A newest day with less of the usual rows is told of every fact built by date."""
+"""A newest day that is over, with less of the usual rows, is told of every fact built by date."""
 
 assert RUNS in TABLES
 
 
-def header_checks(table: Table, rows_brought: int, *, has_runs: bool) -> Iterator[Check]:
+def header_checks(table: Table, rows_brought: int, today: date, *, has_runs: bool) -> Iterator[Check]:
     """Return the checks of rows and volume of a table that changed.
 
-    `rows_brought` are those the run inserted and updated, `has_runs` says that earlier runs are known.
+    `rows_brought` are those the run inserted and updated, `has_runs` says that earlier runs are known. Of days (UTC)
+    those before `today` are over.
     """
     declared: list[HeaderCheck] = getattr(table.header, "checks", [])
     for check in declared:
         if check.what == "volume":
-            yield from _volume(table, check, rows_brought, has_runs=has_runs)
+            yield from _volume(table, check, rows_brought, today, has_runs=has_runs)
         elif check.what != "freshness":
             for name, select in _rows(table, check):
                 yield Check(name, table.id, select, check.severity or "error", check.tolerance)
     if _by_date(table) and not any(check.what == "volume" for check in declared):
-        yield from _volume(table, HeaderCheck(volume=VOLUME_SHARE), rows_brought, has_runs=has_runs)
+        yield from _volume(table, HeaderCheck(volume=VOLUME_SHARE), rows_brought, today, has_runs=has_runs)
 
 
 def freshness_checks(table: Table, now: datetime, *, moved: bool, has_runs: bool) -> Iterator[Check]:
@@ -79,11 +80,12 @@ def _stated(table: Table) -> str:
     return f"(SELECT * FROM {quote(table.id)} WHERE {known})"
 
 
-def _volume(table: Table, check: HeaderCheck, rows_brought: int, *, has_runs: bool) -> Iterator[Check]:
+def _volume(table: Table, check: HeaderCheck, rows_brought: int, today: date, *, has_runs: bool) -> Iterator[Check]:
     if _by_date(table):
         assert isinstance(table.header, FactHeader)
         day = f"CAST({quote_name(table.header.date)} AS DATE)"
-        days = f"SELECT {day} AS day, count(*) AS rows FROM {quote(table.id)} GROUP BY 1 ORDER BY 1 DESC"
+        over = f"{day} < DATE {text(str(today))}"
+        days = f"SELECT {day} AS day, count(*) AS rows FROM {quote(table.id)} WHERE {over} GROUP BY 1 ORDER BY 1 DESC"
         newest = f"(SELECT rows FROM ({days} LIMIT 1))"
         known = f"{days} LIMIT {KNOWN_RUNS} OFFSET 1"
     elif has_runs:

@@ -138,8 +138,8 @@ class HeaderCheck(Declared):
     [least, greatest] by column, null where there is no bound; relationship: `table(column)` that has a column's values,
     by column; identity: a condition that holds for every row, such as `amount = quantity * unit_price`. Null values
     pass all but not_null and unique.
-    volume: a run (of a fact built by date: the newest day) brings at least that share of the median of the 7 before, if
-    5 are known. freshness: the table changed within so many hours.
+    volume: a run (of a fact built by date: the newest day that is over) brings at least that share of the median of the
+    7 before, if 5 are known. freshness: the table changed within so many hours.
 
     severity: error stops the publish, warn is recorded (default: error; of volume and freshness warn). Up to
     `tolerance` failing rows pass.

@@ -21,6 +21,7 @@ from starberg.etl.quality import CheckResult, DataQualityCheck, run_check
 from starberg.etl.results import LoadResult, RunResult, Status, VerifyResult
 from starberg.etl.run_log import Progress, RunLog
 from starberg.etl.run_session import Session, Sessions
+from starberg.etl.staged_run import StagedRun
 from starberg.etl.upkeep import due
 from starberg.etl.upkeep_run import Upkeep
 from starberg.storage.maintenance import Policy
@@ -65,7 +66,7 @@ class Pipeline:
         about = written(options.jobs)
         with self._sessions.leased(progress.run_id, options.wait_s, self._log.dead, about) as held:
             try:
-                spent = self._ingest(progress, ingest) if ingest else None
+                spent = self.ingest(progress, ingest) if ingest else None
                 status = self._build_and_publish(progress, options) if options.etl else Status.SUCCESS
             except BaseException as error:
                 held.unrecorded = self._log.failed(progress, error)
@@ -87,16 +88,20 @@ class Pipeline:
         run_id = new_run_id(self._clock)
         started = self._clock.monotonic()
         with self._sessions.leased(run_id, wait_s, self._log.dead), self._sessions.open(run_id) as session:
-            result = self._build(session, BuildOptions(rebuild="*", verify=True))
+            result = self.build(session, BuildOptions(rebuild="*", verify=True))
             self._sessions.catalog.drop_branch(session.branch)
         duration_ms = round((self._clock.monotonic() - started) * 1000)
         return VerifyResult(self._warehouse.name, result.differences, duration_ms)
+
+    def stages(self) -> StagedRun:
+        """Return what runs the warehouse stage by stage, each in a process of its own."""
+        return StagedRun(self, self._warehouse, self._sessions, self._log)
 
     def upkeep(self, policy: Policy | None = None) -> Upkeep:
         """Return what maintains the warehouse."""
         return Upkeep(self._sessions, self._log, policy or Policy())
 
-    def _ingest(self, progress: Progress, ingest: Ingest) -> QuotaSpent | None:
+    def ingest(self, progress: Progress, ingest: Ingest) -> QuotaSpent | None:
         """Land loads; a spent quota ends it early and is returned, to be raised once the rest is published."""
         with progress.stage("ingest"):
             try:
@@ -112,11 +117,11 @@ class Pipeline:
         with self._sessions.open(progress.run_id) as session:
             self._sessions.still_ours(session)
             with progress.stage("build"):
-                result = self._build(session, options.build)
+                result = self.build(session, options.build)
             progress.built(result)
             moved = session.moved
             with progress.stage("check"):
-                checks = self._check(session, moved, result, options.checks)
+                checks = self.check(session, moved, result, options.checks)
             self._log.checks(session, progress, checks)
             self._log.build(session, progress, result)
             status = Status.SUCCESS if moved or result.states or result.marks else Status.SKIPPED
@@ -129,13 +134,13 @@ class Pipeline:
             progress.due = due(session.tables, session.moved, Policy())
             return status
 
-    def _build(self, session: Session, options: BuildOptions) -> BuildResult:
+    def build(self, session: Session, options: BuildOptions) -> BuildResult:
         """Build the tables on a branch."""
         chains, run_id, scratch = self._sessions.chains, session.branch.run_id, self._sessions.scratch
         build = Build(self._warehouse, session.engine, session.tables, chains, run_id, scratch, self._clock, options)
         return build.run(session.control.build_states(), session.control.published_loads())
 
-    def _check(
+    def check(
         self, session: Session, moved: set[str], build: BuildResult, given: Sequence[DataQualityCheck]
     ) -> list[CheckResult]:
         """Run the checks that are due on a branch on which some tables moved."""

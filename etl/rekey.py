@@ -90,7 +90,7 @@ class Rekey:
         compared = [*header.natural_key, dimension.surrogate_key, *(["effective_from"] if header.is_type2 else [])]
         if not {*compared} <= {column.name for column in self._engine.columns(f"FROM {was}")}:
             return f"SELECT DISTINCT {key} FROM {quote(dimension.id)}"
-        touched = self._writer.scopes.get(dimension.id)
+        touched = self._writer.scopes.get(dimension.id) if before == self._writer.published.get(dimension.id) else None
         only = f" SEMI JOIN {touched.keys} USING ({key})" if touched else ""
         one, other = (
             f"SELECT {names(compared)} FROM {of}{only} WHERE {number} <> {UNKNOWN_KEY}"

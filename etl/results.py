@@ -22,6 +22,15 @@ class Status(StrEnum):
     """There was nothing to do, and nothing was published."""
 
 
+class Stage(StrEnum):
+    """The stages of a run, in their order."""
+
+    INGEST = "ingest"
+    BUILD = "build"
+    CHECK = "check"
+    PUBLISH = "publish"
+
+
 @dataclass(frozen=True)
 class TableResult:
     """What one run did to one table; `strategy` is the compiler's word for how (skip, diff, keyed, …).

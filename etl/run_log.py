@@ -58,6 +58,12 @@ class Progress:
         """Return that of a run that begins now."""
         return cls(warehouse, command, clock, asked, new_run_id(clock), clock.now(), clock.monotonic())
 
+    @classmethod
+    def resume(cls, warehouse: str, run_id: str, clock: Clock, asked: Sequence[JobRun], began: datetime) -> Progress:
+        """Return that of a run in stages that began some time ago (UTC)."""
+        started = clock.monotonic() - (clock.now() - began).total_seconds()
+        return cls(warehouse, "run", clock, asked, run_id, began, started)
+
     @property
     def duration_ms(self) -> int:
         """How long the run has taken so far."""
@@ -107,10 +113,12 @@ class RunLog:
         self._warehouse = warehouse
         self._sessions = sessions
 
-    def checks(self, session: Session, progress: Progress, found: Sequence[CheckResult]) -> None:
-        """Write what checks found; CheckFailed if one of them stops the publish."""
-        now = progress.clock.now()
-        progress.checks = [_check_row(progress.run_id, now, check) for check in found]
+    def checks(
+        self, session: Session, progress: Progress, found: Sequence[CheckResult], at: datetime | None = None
+    ) -> None:
+        """Write what checks found (at a time, UTC, by default now); CheckFailed if one of them stops the publish."""
+        at = at or progress.clock.now()
+        progress.checks = [_check_row(progress.run_id, at, check) for check in found]
         session.write("data_quality_results", progress.checks)
         progress.notes += [f"check {c.check.title} warns: {c.failures} rows" for c in found if c.status == "warned"]
         if failed := [check for check in found if check.status == "failed"]:

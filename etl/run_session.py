@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from starberg.storage.object_store import ObjectStore
 from starberg.storage.raw_chain import Chains
 from starberg.utils.clock import Clock
 from starberg.utils.errors import CheckFailed, LakeError, StarbergError
+from starberg.utils.sql import text
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,21 @@ class Sessions:
         except BaseException:
             self.tidy(branch)
             raise
+
+    @contextmanager
+    def reopen(self, run_id: str, before: Mapping[str, str]) -> Iterator[Session]:
+        """Open an engine over the branch that an earlier stage of a run cut from `before`; it stays whatever happens.
+
+        Conflict if the branch is gone.
+        """
+        of_run = (branch for branch in self.catalog.branches(self.warehouse) if branch.run_id == run_id)
+        branch = next(of_run, None)
+        if branch is None:
+            raise gone(Branch(run_id, self.warehouse, self.clock.now(), ""))
+        with self._over(branch, self.pointers(branch.name), run_id) as session:
+            session.engine.attach(dict(session.tables.pointers))
+            session.engine.run(f"SET search_path = {text(self.warehouse)}")
+            yield replace(session, before=dict(before))
 
     @contextmanager
     def look(self) -> Iterator[Session]:

@@ -50,9 +50,9 @@ class Snapshots:
     def touched(self, table: Table, name: str, before: str) -> list[tuple[str, str]]:
         """Return the spans, first and last day (ISO), in which a staging table was otherwise than it is now.
 
-        `before` reads its changes as they were.
+        `before` reads its changes as they were; columns that came since are read by nobody yet.
         """
-        history = self._history(table, name)
+        history = self._history(table, name, {column.name for column in self._engine.columns(f"FROM {before}")})
         key, now = names(list(history.key.values())), quote(history.changes)
         compared = names([*self._columns(history), LOAD, ROW_NUMBER, OP, OBSERVED])
         was, is_ = f"SELECT {compared} FROM {before}", f"SELECT {compared} FROM {now}"
@@ -128,14 +128,15 @@ class Snapshots:
     def _columns(self, history: History) -> list[str]:
         return [p.name for p in parse_body(history.table.select).projections]
 
-    def _history(self, table: Table, name: str) -> History:
-        """Return a staging table's rows as members of a dimension with history that tracks every column."""
+    def _history(self, table: Table, name: str, known: Collection[str] = ()) -> History:
+        """Return a staging table's rows as members of a dimension with history that tracks every column (`known`)."""
         staging = self._warehouse.tables[name]
         key = staging_key(staging, self._warehouse)
         times = times_of(table, staging, self._warehouse)
         engines = {RUN, LOAD, ROW_NUMBER, OP, OBSERVED}
         changes = quote(f"{staging.warehouse}.{staging.changes}")
         columns = [c.name for c in self._engine.columns(f"FROM {changes}") if c.name not in engines]
+        columns = [name for name in columns if name in known] if known else columns
         header = DimensionHeader(
             natural_key=key,
             history="type2",

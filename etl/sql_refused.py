@@ -15,7 +15,7 @@ from sqlglot import Token, TokenType, exp
 from starberg.etl.sql_body import Body, SqlProblem, table_name
 from starberg.utils.did_you_mean import did_you_mean
 
-_CLOCK = ("depends on when it runs", "Use run_date(), the day of the run.")
+_CLOCK = ("depends on when it runs", "A snapshot has its day as run_date(); other tables have none.")
 _CHANCE = ("gives another value every time", "Derive it from columns, such as md5(concat_ws('|', a, b)).")
 _HASH = ("differs between engines and their versions", "Use md5(…).")
 _STATE = ("reads the state of a session", "Take the value from a column, or write it down.")
@@ -79,9 +79,14 @@ _ORDERED_WINDOWS = (exp.FirstValue, exp.Lag, exp.LastValue, exp.Lead, exp.NthVal
 _WRITES = (exp.Command, exp.Create, exp.Delete, exp.Drop, exp.Insert, exp.Into, exp.Merge, exp.Update)
 
 
-def refused(body: Body, arguments: Collection[str] = ()) -> Iterator[SqlProblem]:
-    """Yield what is refused in every kind of table; `arguments` are those of a function."""
+def refused(body: Body, arguments: Collection[str] = (), *, snapshot: bool = False) -> Iterator[SqlProblem]:
+    """Yield what is refused in every kind of table but run_date() in a `snapshot`; `arguments` are a function's."""
     yield from _refused_functions(body.tokens)
+    if not snapshot:
+        hint = "Declare `load: snapshot daily` and `date`; facts `by date` tell a row's day by a column of their own."
+        for node in body.query.walk():
+            if called_name(node) == "run_date":
+                yield body.problem(node, "run_date() is the day of a snapshot; there is none here", hint)
     yield from _refused_shapes(body)
     yield from _refused_names(body, arguments)
     yield from _unordered(body)
@@ -113,7 +118,7 @@ def _refused_shapes(body: Body) -> Iterator[SqlProblem]:
         elif isinstance(node, exp.Join) and node.method.upper() == "POSITIONAL":
             yield body.problem(node, "rows have no position", "Join on columns.")
         elif isinstance(node, exp.Anonymous) and node.name.lower() == "age" and len(node.expressions) == 1:
-            yield body.problem(node, "age() of one value depends on when it runs", "Use age(run_date(), x).")
+            yield body.problem(node, "age() of one value depends on when it runs", "Write age(x, y).")
 
 
 def _refused_names(body: Body, arguments: Collection[str]) -> Iterator[SqlProblem]:

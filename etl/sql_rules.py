@@ -31,7 +31,7 @@ _PARTITION = re.compile(r"^(?:(?:identity|year|month|day|hour)\((\w+)\)|(\w+))$"
 def problems(kind: Kind, header: Header, body: Body, surrogate_key: str = "") -> Iterator[SqlProblem]:
     """Yield what is wrong with a SELECT of a kind, as far as its own file tells."""
     arguments = header.arguments if isinstance(header, FunctionHeader) else {}
-    yield from refused(body, arguments)
+    yield from refused(body, arguments, snapshot=isinstance(header, FactHeader) and header.is_snapshot)
     if isinstance(header, FunctionHeader):
         yield from _function(header, body)
     if kind is Kind.STAGING:

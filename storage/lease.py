@@ -1,9 +1,10 @@
 """The lease of a warehouse: politeness between runs, never correctness.
 
 A lease is one object, `leases/<warehouse>.json`, put only if absent and renewed while its run lives. A second run waits
-for it or says who holds it. It belongs to a run id: a task of the same run that comes after a killed one goes on with
-it. Nothing depends on it being exclusive (two runs may take over from a dead one at the same moment, a frozen run may
-wake up): of two runs that both think they hold it only one can publish (see `etl.pipeline`).
+for it or says who holds it. It belongs to a run id: of a run in stages it is parked between them, and the next stage
+goes on with it, as does one tried again after it was killed. Nothing depends on it being exclusive (two runs may take
+over from a dead one at the same moment, a frozen run may wake up): of two runs that both think they hold it only one
+can publish (see `etl.pipeline`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from starberg.utils.errors import Busy, LakeError, StarbergError
 
 TTL = timedelta(seconds=60)
 """A lease that was not renewed for this long is its run's no more."""
+PARKED = timedelta(minutes=15)
+"""How long a run in stages may take from one to the next."""
 
 _POLL_S = 0.5
 
@@ -33,10 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 class Lease(BaseModel):
-    """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one.
+    """Who holds a warehouse since when; times are UTC. `boot` says among which processes `pid` means one (0: parked).
 
-    `about` is what the run is to do, in its own words; `error` is why it failed, if that could be written down nowhere
-    else.
+    `about` is what the run is to do, in its own words; `left` what its stages so far leave to the next; `error` is why
+    it failed, if that could be written down nowhere else.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +52,7 @@ class Lease(BaseModel):
     acquired_at: datetime
     expires_at: datetime
     about: str = ""
+    left: str = ""
     error: str = ""
 
     @property
@@ -60,15 +64,28 @@ class Lease(BaseModel):
         """Whether its run can be taken for dead: it said so, was not renewed, or its process here is gone."""
         if self.error or now > self.expires_at:
             return True
-        return (self.host, self.boot) == (socket.gethostname(), _boot()) and not _runs(self.pid)
+        return self.pid != 0 and self._is_here and not _runs(self.pid)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is this process's."""
+        return self._is_here and self.pid == os.getpid()
+
+    @property
+    def _is_here(self) -> bool:
+        return (self.host, self.boot) == (socket.gethostname(), _boot())
 
 
 @dataclass
 class Held:
-    """A lease that is held. With `unrecorded`, why its run failed, it is left for the next run to reclaim."""
+    """A lease that is held. With `unrecorded`, why its run failed, it is left for the next run to reclaim.
+
+    With `left` it is parked for the run's next stage.
+    """
 
     lease: Lease
     unrecorded: str = ""
+    left: str = ""
 
 
 @contextmanager
@@ -101,7 +118,7 @@ def hold(
     finally:
         stop.set()
         keeper.join()
-        _let_go(store, held)
+        _let_go(store, held, clock)
 
 
 def leases(store: ObjectStore) -> list[Lease]:
@@ -128,10 +145,11 @@ def _try(
     if _put(store, lease := _lease(warehouse, run_id, clock, ttl, about), if_absent=True):
         return lease
     held = _read(store, _key(warehouse))
-    if held and held.run_id == run_id:
-        _put(store, lease)
+    if held and held.run_id == run_id and (held.pid == 0 or held.is_own or held.is_dead(clock.now())):
+        kept = {"acquired_at": held.acquired_at, "about": about or held.about, "left": held.left}
+        _put(store, lease := lease.model_copy(update=kept))
         return lease
-    if held is None or not held.is_dead(clock.now()):
+    if held is None or held.run_id == run_id or not held.is_dead(clock.now()):
         return None
     reclaim(held)
     if _read(store, _key(warehouse)) == held:
@@ -163,14 +181,17 @@ def _renew(store: ObjectStore, lease: Lease, clock: Clock, ttl: timedelta, stop:
             _log.warning("the lease of %s was not renewed: %s", lease.warehouse, error)
 
 
-def _let_go(store: ObjectStore, held: Held) -> None:
+def _let_go(store: ObjectStore, held: Held, clock: Clock) -> None:
     """Release or leave; what is left behind is found dead, and must not turn a run that published into a failed one."""
     lease = held.lease
     try:
         if not is_held(store, lease.warehouse, lease.run_id):
             return
         if held.unrecorded:
-            _put(store, lease.model_copy(update={"error": held.unrecorded}))
+            _put(store, lease.model_copy(update={"error": held.unrecorded, "left": held.left}))
+        elif held.left:
+            parked = {"pid": 0, "expires_at": clock.now() + PARKED, "left": held.left}
+            _put(store, lease.model_copy(update=parked))
         else:
             store.delete([_key(lease.warehouse)])
     except StarbergError as error:

@@ -143,6 +143,78 @@ def test_a_row_that_moved_is_there_once_though_its_member_moved_too(lake: TempLa
     assert sessions(lake) == [(1, 9, 1), (2, 8, 1)]
 
 
+def test_a_row_told_apart_by_its_member_is_there_once_after_it_and_the_member_moved(lake: TempLake) -> None:
+    lake.declare(
+        "facts/fact_first",
+        "/*\ngrain: [learner_key, score]\nload: by date\ndate: started_at\nrestate_days: 1\nkeys:\n"
+        "  learner_key: dim_learner(learner_id) as of started_at\n*/\n"
+        "select learner_id, score, min(started_at) as started_at from stg_sessions group by all",
+    )
+    lake.land("learners", [{"id": 1, "grade": "1", "since": "2026-01-01"}])
+    lake.land("sessions", [session(1, 2)])
+    lake.build()
+    lake.clock.sleep(60)
+    lake.land("learners", [{"id": 1, "grade": "2", "since": "2026-03-01"}])
+    lake.land("sessions", [session(1, 9)])
+    lake.build()
+    assert lake.rows("SELECT day(started_at), grade FROM fact_first JOIN dim_learner USING (learner_key)") == [(9, "2")]
+
+
+def test_a_member_that_only_rows_of_days_not_built_again_know_is_the_unknown_one(lake: TempLake) -> None:
+    fact(lake, "restate_days: 3")
+    lake.land("sessions", [session(1, 2, learner=7), session(2, 8, learner=4)])
+    lake.build()
+    lake.clock.sleep(60)
+    lake.land("sessions", [session(1, 2, learner=4)])
+    lake.build()
+    assert lake.rows("SELECT learner_id, learner_key FROM fact_sessions ORDER BY session_id") == [(7, 0), (4, 1)]
+    lake.build(dates=[day(2)])
+    assert lake.rows("SELECT learner_id, learner_key FROM fact_sessions ORDER BY session_id") == [(4, 1), (4, 1)]
+    assert lake.verify() == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["session_id, score * 2 as score, 1 as more", "session_id, (score * 2)::integer as score"],
+    ids=["a column more", "another type"],
+)
+def test_edited_staging_builds_every_day_there_is_again(lake: TempLake, columns: str) -> None:
+    fact(lake, "restate_days: 3")
+    lake.land("sessions", [session(1, 2), session(2, 5), session(3, 8)])
+    lake.build(dates=[day(2), day(8)])
+    columns = columns.replace("session_id", "id as session_id")
+    lake.declare(
+        "staging/stg_sessions", f"select {columns}, learner as learner_id, started as started_at from sessions"
+    )
+    built = lake.build(dates=[day(8)])
+    assert built.tables["fact_sessions"].strategy == "rebuild"
+    assert [note for note in built.notes if "edited" in note] == built.notes[:1]
+    assert sessions(lake) == [(1, 2, 2), (3, 8, 2)]
+    lake.build(dates=[day(5)])
+    assert sessions(lake) == [(1, 2, 2), (2, 5, 2), (3, 8, 2)]
+    assert lake.verify() == []
+
+
+def test_a_column_that_the_source_adds_reaches_no_day_by_itself(lake: TempLake) -> None:
+    lake.stream("sessions", {"id": "BIGINT", "learner": "BIGINT", "started": "TIMESTAMP"}, undeclared="infer")
+    lake.declare("staging/stg_sessions", "select * from sessions")
+    lake.declare(
+        "facts/fact_sessions",
+        "/*\ngrain: id\nload: by date\ndate: day\n*/\nselect id, started::date as day from stg_sessions",
+    )
+    first, second = session(1, 2), session(2, 5)
+    del first["score"], second["score"]
+    lake.land("sessions", [first, second])
+    lake.build()
+    lake.land("sessions", [{**first, "note": "seen"}])
+    lake.build(only=["stg_sessions"])
+    assert lake.build().tables["fact_sessions"].dates == []
+    lake.land("sessions", [{**second, "learner": 4, "note": "seen"}])
+    lake.build(only=["stg_sessions"])
+    assert lake.build().tables["fact_sessions"].dates == ["2026-03-05"]
+    assert lake.verify() == []
+
+
 def test_inferred_members_are_numbered_alike_in_whatever_order_days_are_built(lake: TempLake) -> None:
     lake.land("sessions", [session(1, 2, learner=7), session(2, 5, learner=4)])
     lake.build(dates=[day(5)])

@@ -95,7 +95,7 @@ def test_a_dimension_is_keyed_by_its_name() -> None:
         ("/* grain: a */\n", "fact_orders.sql: there is no SELECT"),
         (
             "/* grain: a */\nselect a,\n  now() as b,\n  random() as c\nfrom d",
-            "fact_orders.sql:3:3: now() depends on when it runs (and 1 more). Use run_date(), the day of the run.",
+            "fact_orders.sql:3:3: now() depends on when it runs (and 1 more). A snapshot has its day as run_date()",
         ),
         ("/* grain: a */ select a, now() as b from d", "fact_orders.sql:1:26: now() depends on when it runs"),
     ],

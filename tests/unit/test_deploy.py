@@ -13,6 +13,7 @@ import yaml
 
 from starberg.entrypoints.deploy import deploy, entries, shipped
 from starberg.etl.model import WarehouseFile
+from starberg.etl.results import Stage
 from starberg.etl.schedule import ticks
 from starberg.utils.errors import UsageError
 
@@ -113,7 +114,11 @@ def test_a_dag_file_has_one_dag_for_each_rule_with_stages_as_tasks_and_a_monitor
     assert {dag: cron for dag, (cron, _) in found.items()} == {
         f"w_{entry.name}": entry.cron for entry in entries("w", DECLARED)
     }
-    assert found["w_often"][1] == ["starberg ingest w", "starberg etl w", "starberg status w --limit 5"]
+    *stages, monitor = found["w_full"][1]
+    assert [" ".join(stage.split()[:5]) for stage in stages] == [f"starberg run w --stage {stage}" for stage in Stage]
+    assert len({stage.partition("--run-id")[2].removesuffix(" --source till --full") for stage in stages}) == 1
+    assert [stage.endswith("--source till --full") for stage in stages] == [True, False, False, False]
+    assert monitor == "starberg status w --limit 5"
     assert found["w_build_fact_c"][1][0] == "starberg run-job w build_fact_c"
 
 

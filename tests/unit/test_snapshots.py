@@ -161,6 +161,60 @@ def test_a_date_that_is_not_run_date_is_refused(lake: TempLake) -> None:
         lake.build()
 
 
+def test_edited_staging_builds_every_day_there_is_again(lake: TempLake) -> None:
+    snapshot(lake, more="restate_days: 1")
+    land(lake, "issues", issue(1, "open", "2026-03-01T10:00:00"))
+    lake.build()
+    set_clock(lake, datetime(2026, 3, 5, 2))
+    lake.declare(
+        "staging/stg_issues",
+        "select id as issue_id, project as project_id, upper(status) as status, changed as changed_at, 1 as more "
+        "from issues",
+    )
+    lake.build(dates=[day(4)])
+    assert [row[:3] for row in rows(lake)] == [(1, 1, "OPEN"), (4, 1, "OPEN")]
+    assert lake.verify() == []
+
+
+def test_a_dimension_that_dates_changes_otherwise_builds_every_day_again(lake: TempLake) -> None:
+    lake.stream("projects", {"id": "BIGINT", "name": "VARCHAR", "since": "TIMESTAMP"})
+    lake.declare("staging/stg_projects", "select id as project_id, name, since from projects")
+    dimension = "/*\nnatural_key: project_id\nhistory: type2\n{}*/\nselect project_id, name, since from stg_projects"
+    lake.declare("dimensions/dim_project", dimension.format(""))
+    land(lake, "projects", {"id": 1, "name": "North", "since": "2026-02-01"})
+    land(lake, "issues", issue(1, "open", "2026-03-01T10:00:00"))
+    lake.build()
+    names = "SELECT project FROM fact_issue_snapshot"
+    assert lake.rows(names) == [(None,)]  # the project was first seen on the day after
+    lake.declare("dimensions/dim_project", dimension.format("valid_from: since\n"))
+    lake.build()
+    assert lake.rows(names) == [("North",)]
+    assert lake.verify() == []
+
+
+def test_a_column_that_the_source_adds_reaches_no_day(lake: TempLake) -> None:
+    lake.stream("projects", {"id": "BIGINT", "name": "VARCHAR"}, undeclared="infer")
+    lake.declare("staging/stg_projects", "select * from projects")
+    lake.declare("dimensions/dim_project", "/*\nnatural_key: id\nhistory: type2\n*/\nselect id, name from stg_projects")
+    lake.declare(
+        "facts/fact_issue_snapshot",
+        "/*\ngrain: [id, day]\nload: snapshot daily\ndate: day\n*/\n"
+        "select id, run_date() as day, name from stg_projects",
+    )
+    land(lake, "projects", {"id": 1, "name": "North"})
+    set_clock(lake, datetime(2026, 3, 5, 2))
+    lake.build()
+    land(lake, "projects", {"id": 1, "name": "North", "note": "seen"})
+    assert lake.build().tables["fact_issue_snapshot"].dates == []
+    assert lake.verify() == []
+
+
+def test_a_table_that_is_no_snapshot_has_no_day(lake: TempLake) -> None:
+    lake.declare("facts/fact_x", "/*\ngrain: issue_id\n*/\nselect issue_id, run_date() as day from stg_issues")
+    with pytest.raises(DeclarationError, match=r"fact_x.sql:4:18: run_date\(\) is the day of a snapshot"):
+        lake.build()
+
+
 def test_an_accumulating_row_is_updated_as_milestones_are_reached(lake: TempLake) -> None:
     lake.stream("cycles", {"id": "BIGINT", "planned": "DATE", "started": "TIMESTAMP", "finished": "TIMESTAMP"})
     lake.declare(

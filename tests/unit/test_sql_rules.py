@@ -120,7 +120,7 @@ def test_remarks_before_and_after_are_no_part_of_the_select() -> None:
             "lag(a) over (partition by b)",
             "ntile(3) over ()",
         ),
-        *("first_value(a) over ()", "$1", "?"),
+        *("first_value(a) over ()", "$1", "?", "run_date()"),
     ],
 )
 def test_what_depends_on_time_chance_session_or_order_is_refused(call: str) -> None:
@@ -130,7 +130,7 @@ def test_what_depends_on_time_chance_session_or_order_is_refused(call: str) -> N
 @pytest.mark.parametrize(
     "call",
     [
-        *("run_date()", "t.current_date", '"today"', "hash", "age(a, b)", "md5(a)", "date_trunc('day', a)"),
+        *("t.run_date", "t.current_date", '"today"', "hash", "age(a, b)", "md5(a)", "date_trunc('day', a)"),
         *("first(a order by b)", "list(a order by b)", "string_agg(a, ',' order by b)", "list(distinct a order by a)"),
         *(
             "string_agg(a, ',') within group (order by b)",
