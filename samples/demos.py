@@ -282,7 +282,7 @@ ORDER BY u.username""",
         [
             "status learning",
             'query --warehouse learning "select * from mart_skill_mastery order by average_mastery limit 10"',
-            "explain learning.dim_tenant 1",
+            "explain learning.dim_skill 1",
         ],
         Dated(
             "build_fact_learning_progress",

@@ -72,4 +72,4 @@ def cost(category: str, rng: random.Random) -> Decimal:
 
 def budget(rng: random.Random) -> Decimal:
     """Return what a project may cost: for some it will not be enough."""
-    return Decimal(rng.randrange(30, 180) * 1000)
+    return Decimal(rng.randrange(15, 90) * 1000)

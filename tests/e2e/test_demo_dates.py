@@ -79,17 +79,8 @@ def test_the_mistake_is_found_shown_and_never_published(shown: Shown) -> None:
     assert program == "starberg"
     rows = json.loads(typed("--json", *asked, cwd=shown.home.parent))
     assert len(rows) == len(shown.second["failed"]["rows_at_the_run"])
-    now = typed(
-        "--home",
-        "home",
-        "--json",
-        "query",
-        "-q",
-        "--warehouse",
-        shown.warehouse,
-        dated.mistake.ask,
-        cwd=shown.home.parent,
-    )
+    asked = ["--home", "home", "--json", "query", "--warehouse", shown.warehouse, dated.mistake.ask]
+    now = typed(*asked, cwd=shown.home.parent)
     assert json.loads(now) == []
 
 

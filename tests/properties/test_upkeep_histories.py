@@ -25,7 +25,7 @@ from starberg.etl.upkeep import Folding
 from starberg.storage.branches import MAIN
 from starberg.storage.maintenance import Policy
 
-SEEDS = range(int(os.environ.get("UPKEEP_SEEDS", "6")))
+SEEDS = range(int(os.environ.get("UPKEEP_SEEDS", "4")))
 ACTS = 24
 KEPT = Policy().keep_states
 
