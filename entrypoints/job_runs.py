@@ -205,7 +205,10 @@ def _planned(
 
 
 def _succeeded(lake: Lake, declared: Warehouse, since: date, until: date) -> set[tuple[str, date]]:
-    """Return the jobs and dates in a range for which they succeeded."""
+    """Return the dated jobs and the dates in a range for which they succeeded: those they were asked for, and built.
+
+    One that was asked for a day that was not over has built none.
+    """
     runs = f"{declared.name}.etl_job_runs"
     found = lake.look()
     if runs not in found.tables:
@@ -213,7 +216,8 @@ def _succeeded(lake: Lake, declared: Warehouse, since: date, until: date) -> set
     engine = lake.reader(declared.name, state=found, only={runs})
     try:
         rows = engine.rows(
-            f"SELECT DISTINCT job_name, target_date, coalesce(dates, '') FROM {quote(runs)} WHERE status = 'SUCCESS'"
+            f"SELECT DISTINCT job_name, target_date, dates FROM {quote(runs)} "
+            "WHERE status = 'SUCCESS' AND dates IS NOT NULL"
         )
     finally:
         engine.close()

@@ -15,8 +15,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -30,6 +28,7 @@ from starberg.etl.control import BuildState
 from starberg.etl.control_tables import TABLES
 from starberg.etl.dated_build import DatedBuild
 from starberg.etl.dates import is_by_date, without_dates
+from starberg.etl.fingerprints import edits, fingerprint
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
 from starberg.etl.keyed_build import KeyedBuild
@@ -37,19 +36,13 @@ from starberg.etl.model import Kind, Lookup, Table, Warehouse, needs_history
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.selection import selected
-from starberg.etl.snapshots import times_of
-from starberg.etl.sql_body import fingerprint_parts
 from starberg.etl.staging_build import Loaded, StagingBuild, restated_keys
 from starberg.etl.versioned_bridges import bridge
-from starberg.ingestion.streams import SourceSpec, Stream
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.raw_chain import Chains, Manifest
 from starberg.utils.clock import Clock
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import quote, quote_name, text
-
-COMPILER_VERSION = "1"
-"""Part of every fingerprint: raised when the same declaration compiles to other rows."""
 
 
 @dataclass
@@ -169,10 +162,10 @@ class Build:
         return new_state
 
     def _table(self, table: Table, state: BuildState | None, loads: Mapping[str, int]) -> tuple[str, Counts]:
-        fingerprint, columns = self._fingerprint(table)
-        edited = state is not None and state.fingerprint != fingerprint
+        declared, parts = fingerprint(table, self._warehouse)
+        edited = state is not None and state.fingerprint != declared
         if edited and state:
-            self._edited(table, state, columns)
+            self._edited(table, state, parts)
         asked = self._is_asked(table)
         anew = asked or edited or state is None or table.id not in self._tables.pointers
         mark = state.key_mark if state else 0
@@ -202,7 +195,7 @@ class Build:
             strategy = "keyed" if table.name in self._by_key else strategy
             if is_by_date(table):
                 strategy, inputs = "dates" if strategy == "full" else strategy, inputs | dates
-        new_state = BuildState(fingerprint, columns, inputs, mark)
+        new_state = BuildState(declared, parts, inputs, mark)
         if new_state != state:
             self._result.states[table.name] = new_state
         return strategy, counts
@@ -233,44 +226,11 @@ class Build:
             self._writer.temp(facts.source_relation(table), facts.source_rows(table))
         return self._apply(table, list(facts.grain(table)), facts.fact(table, self._warehouse)), mark
 
-    def _fingerprint(self, table: Table) -> tuple[str, Mapping[str, str]]:
-        """Return the declaration's fingerprint, and the text of each part of it for saying what changed."""
-        parts = _parts(table)
-        if table.kind == Kind.STAGING:
-            parts |= _stream_parts(*self._warehouse.stream_of(table))
-            parts["name of the quarantine"] = self._warehouse.quarantine_of(table)
-            if self._warehouse.keeps_changes(table):
-                parts["table of changes"] = table.changes
-        basis: list[object] = [COMPILER_VERSION, parts]
-        if table.kind == Kind.DIMENSION:
-            basis += [_parts(other) for other, _ in dependents_on(self._warehouse, table.name)]
-        elif table.kind in (Kind.FACT, Kind.BRIDGE):
-            basis += self._made_from(table)
-        body = json.dumps(basis, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(body.encode()).hexdigest(), parts
-
-    def _made_from(self, table: Table) -> list[object]:
-        """Return what a fact's or bridge's rows hang on beside its own declaration, if only some are built at a time.
-
-        How staging is made, of one built by date; how its changes are dated, of one made from them.
-        """
-        staging = [self._warehouse.tables[name] for name in table.reads]
-        found: list[object] = [self._fingerprint(other)[0] for other in staging] if is_by_date(table) else []
-        if needs_history(table):
-            found += [times_of(table, other, self._warehouse).model_dump() for other in staging]
-        return found
-
-    def _edited(self, table: Table, state: BuildState, columns: Mapping[str, str]) -> None:
-        added, gone = sorted(columns.keys() - state.columns.keys()), sorted(state.columns.keys() - columns.keys())
-        changed = sorted(name for name in columns.keys() & state.columns.keys() if columns[name] != state.columns[name])
-        said = [
-            f"{what} {', '.join(name or 'header or FROM' for name in which)}"
-            for what, which in (("added", added), ("removed", gone), ("changed", changed))
-            if which
-        ]
-        if not said and (table.kind == Kind.DIMENSION or self._made_from(table)):
-            return  # What looks it up, or what it is made from, was edited or is new; that table says so itself.
-        what = f"{table.id} was edited ({'; '.join(said) or 'by another version of starberg'})"
+    def _edited(self, table: Table, state: BuildState, parts: Mapping[str, str]) -> None:
+        said = edits(parts, state.columns, table, self._warehouse)
+        if not said:
+            return
+        what = f"{table.id} was edited ({said})"
         if self._options.stop_on_edit:
             raise DeclarationError(str(table.path), what, hint="Run without --no-rebuild to rebuild it.")
         self._result.notes.append(f"{what}: rebuilt")
@@ -380,7 +340,9 @@ class Build:
             return
         self._sources.add(table.name)
         state = self._states.get(table.name)
-        current = state and table.id in self._tables.pointers and state.fingerprint == self._fingerprint(table)[0]
+        current = (
+            state and table.id in self._tables.pointers and state.fingerprint == fingerprint(table, self._warehouse)[0]
+        )
         if is_by_date(table):
             self._dated.plan(table, state, self._inputs(table), anew=not current or self._is_asked(table))
             self._dated.source(table)
@@ -400,13 +362,3 @@ class Build:
         if not self._attached:
             self._engine.attach(self._writer.published)
             self._attached = True
-
-
-def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:
-    columns = {f"{stream.name}.{name}": stream.column(name).model_dump_json() for name in stream.columns}
-    rest = stream.model_dump_json(include={"key", "undeclared", "records"})
-    return {**columns, f"stream {stream.name}": f"{rest} {source.timezone}"}
-
-
-def _parts(table: Table) -> dict[str, str]:
-    return fingerprint_parts(table.select, table.header.model_dump_json(exclude_defaults=True, exclude={"checks"}))

@@ -296,11 +296,15 @@ class TempLake:
 
     def rows(self, sql: str, at: str = "main") -> list[tuple[Any, ...]]:
         """Answer SQL over the published tables."""
+        return self.reader(at).rows(sql)
+
+    def reader(self, at: str = "main") -> DuckDBEngine:
+        """Return the engine over the published tables, until it is used for something else."""
         engine = fresh_engine()
         engine.attach(self.catalog.state(at).tables)
         engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self.name)}")
         engine.run(f"SET search_path = '{self.name}'")
-        return engine.rows(sql)
+        return engine
 
     def table(self, name: str) -> IcebergTable:
         """Return a published table's metadata."""

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from memory_source import Said, feed_of, playing
+from product import Product
 from servers import FakeClock
 
 from starberg import DataQualityCheck
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.lake import Lake
+from starberg.etl.control_tables import TABLES
 from starberg.etl.results import Status
 from starberg.utils.errors import CheckFailed, DeclarationError, UsageError
 from starberg.utils.settings import Settings
@@ -66,6 +68,11 @@ class Shop:
     def rows(self, sql: str, at: str | None = None) -> list[tuple[Any, ...]]:
         return list(self.lake.query(sql, warehouse="shop", at=at).rows)
 
+    def published(self) -> dict[str, str]:
+        """Return where main's tables stand, the control tables left out."""
+        tables = self.lake.catalog.state().tables.items()
+        return {name: at for name, at in tables if name.split(".")[1] not in TABLES}
+
     def found(self) -> dict[str, tuple[str, int]]:
         rows = self.rows(
             "select check_name, status, failures from data_quality_results where status <> 'passed' "
@@ -111,9 +118,11 @@ def test_a_failing_check_leaves_what_is_published_and_shows_the_rows(
 ) -> None:
     shop.sell(1)
     shop.run()
+    before = shop.published()
     shop.sell(2, **sale)
     with pytest.raises(CheckFailed, match=f"1 of .* checks failed, the first: {check}") as failed:
         shop.run()
+    assert shop.published() == before
     assert shop.rows("select sale_id from fact_sales") == [(1,)]
     failures = f"from data_quality_results where status = 'failed' and check_name = '{check}'"
     [(run_id, sample)] = shop.rows(f"select run_id, sample {failures}")
@@ -121,6 +130,12 @@ def test_a_failing_check_leaves_what_is_published_and_shows_the_rows(
     assert shop.rows("select sale_id from fact_sales order by 1", at=run_id) == [(1,), (2,)]
     assert f"--at {run_id}" in failed.value.hint
     assert shop.rows(f"select status from etl_runs where run_id = '{run_id}'") == [("FAILED",)]
+    product = Product(shop.folder, {"STARBERG_HOME": str(shop.folder / "home")})
+    asked = "select count(*) from fact_sales"
+    assert product.query(asked, "--warehouse", "shop", "--at", run_id) == [[2]]
+    shop.sell(2)
+    assert shop.run() is Status.SUCCESS
+    assert product.query(asked, "--warehouse", "shop") == [[2]]
 
 
 def test_a_dimension_s_unknown_and_inferred_members_are_no_failures(shop: Shop) -> None:

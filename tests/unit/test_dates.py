@@ -131,6 +131,22 @@ def test_keys_of_days_that_are_not_built_follow_the_dimension(lake: TempLake) ->
     assert lake.verify() == []
 
 
+def test_keys_follow_a_version_that_began_earlier_than_was_known(lake: TempLake) -> None:
+    lake.land("learners", [{"id": 1, "grade": "1", "since": "2026-01-01"}])
+    lake.build()
+    lake.clock.sleep(60)
+    lake.land("learners", [{"id": 1, "grade": "2", "since": "2026-03-07"}])
+    lake.land("sessions", [session(1, 2), session(2, 5), session(3, 8)])
+    lake.build()
+    lake.clock.sleep(60)
+    lake.land("learners", [{"id": 1, "grade": "2", "since": "2026-03-04"}])
+    lake.clock.sleep(60)
+    assert lake.build(dates=[day(8)]).changed["fact_sessions"] == (0, 1, 0)
+    grades = "SELECT grade FROM fact_sessions JOIN dim_learner USING (learner_key) ORDER BY session_id"
+    assert lake.rows(grades) == [("1",), ("2",), ("2",)]
+    assert lake.verify() == []
+
+
 def test_a_row_that_moved_is_there_once_though_its_member_moved_too(lake: TempLake) -> None:
     fact(lake, "restate_days: 1")
     lake.land("learners", [{"id": 1, "grade": "1", "since": "2026-01-01"}])
