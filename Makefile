@@ -5,10 +5,10 @@ STACK := uv run python deploy/stack.py
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup check test proofs stack stack-down test-stack bench soak demo clean
+.PHONY: help setup check test proofs stack stack-down test-stack test-airflow bench soak demo clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install starberg and the development tools, as locked, into .venv
 	uv sync --locked
@@ -35,6 +35,9 @@ stack-down: ## stop them; their data stays in .stack
 
 test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
+
+test-airflow: ## the generated DAGs in a real Airflow, which it installs into an environment of its own
+	uv run pytest -m airflow
 
 bench: ## measure against the recorded baselines
 	uv run python -m benchmarks && uv run python -m benchmarks.postgres
