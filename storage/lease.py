@@ -1,10 +1,10 @@
 """The lease of a warehouse: politeness between runs, never correctness.
 
 A lease is one object, `leases/<warehouse>.json`, put only if absent and renewed while its run lives. A second run waits
-for it or says who holds it. It belongs to a run id: of a run in stages it is parked between them; the next stage goes on
-with it, and so does one tried again after it was killed. Nothing depends on it being exclusive (two runs may take over
-from a dead one at the same moment, a frozen run may wake up): of two runs that both think they hold it only one can
-publish (see `etl.pipeline`).
+for it or says who holds it. It belongs to a run id: of a run in stages it is parked between them; the next stage goes
+on with it, and so does one tried again after it was killed. Nothing depends on it being exclusive (two runs may take
+over from a dead one at the same moment, a frozen run may wake up): of two runs that both think they hold it only one
+can publish (see `etl.pipeline`).
 """
 
 from __future__ import annotations
