@@ -187,11 +187,12 @@ def test_a_stage_killed_half_way_is_tried_again(shop: Shop, stage: Stage, at: At
 
 @pytest.mark.proof
 def test_a_stage_killed_at_any_step_is_tried_again(shop: Shop) -> None:
+    """At each step of the publish, and at one in five of the stages before."""
     shop.keep()
     for place, stage in enumerate(Stage):
         number = 0
         while True:
-            number += 1
+            number += 1 if stage is Stage.PUBLISH else 5
             shop.put_back()
             shop.say(customers=CUSTOMERS, sales=SALES)
             if place:
@@ -201,7 +202,7 @@ def test_a_stage_killed_at_any_step_is_tried_again(shop: Shop) -> None:
             shop.feed.next.clear()
             shop.say(customers=CUSTOMERS, sales=SALES)
             check_published_once(shop, do(shop, *Stage).status)
-        assert number > 3
+        assert number > 10 or stage is Stage.CHECK
 
 
 def test_a_check_that_fails_ends_the_run_and_its_branch_can_be_asked(shop: Shop) -> None:

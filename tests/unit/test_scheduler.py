@@ -12,6 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lake import examples
 from servers import FakeClock, FakeStore
 
 from starberg.entrypoints.ledger import Ledger
@@ -90,11 +93,11 @@ class World:
         self.ran.append((warehouse, part, began, not down))
         return Ran(Status.FAILED, "", "no answer", down=True) if down else Ran(Status.SUCCESS, f"run{len(self.ran)}")
 
-    def go_on(self, length: timedelta) -> None:
+    def go_on(self, length: timedelta, longest_s: float = 90.0) -> None:
         """Look again and again, as `Scheduler.run` does."""
         end = self.clock.monotonic() + length.total_seconds()
         while self.clock.monotonic() < end:
-            self.clock.sleep(min(max(self.scheduler.look(), 0.5), 90.0))
+            self.clock.sleep(min(max(self.scheduler.look(), 0.5), longest_s))
 
     def records(self, warehouse: str, name: str) -> list[TickRecord]:
         return Ledger(self.store, warehouse).records(name)  # type: ignore[arg-type]
@@ -169,6 +172,49 @@ def test_a_week_with_everything_in_it() -> None:
     both = sum(len(part.items) == 2 for warehouse, part, _, good in world.ran if warehouse == "mafia" and good)
     assert world.succeeded("mafia") == finished - both
     assert all(part.full == ("nightly" in part.items) for warehouse, part, _, _ in world.ran if warehouse == "mafia")
+
+
+HOURS = st.integers(1, 12).map(lambda number: number * HOUR / 2)
+EVENTS = st.one_of(
+    st.tuples(st.just("step"), st.one_of(HOURS, HOURS.map(lambda length: -length))),
+    st.tuples(st.sampled_from(["go on", "go on", "down", "away", "nobody", "killed"]), HOURS),
+)
+
+
+@examples(10)
+@given(st.lists(EVENTS, min_size=2, max_size=8), st.sampled_from(["latest", "each", "skip"]))
+def test_whatever_happens_a_tick_runs_at_most_once_and_each_is_accounted_for(
+    events: list[tuple[str, timedelta]], missed: str
+) -> None:
+    items = [item("build_a", every="30m", missed=missed), item("sync_b", cron="7 */2 * * *", missed=missed)]
+    world = World({"w": items})
+    world.go_on(MINUTE)
+    latest = world.clock.now()
+    for what, length in events:
+        match what:
+            case "step":
+                world.clock.step(length)
+            case "nobody":
+                world.clock.sleep(length.total_seconds())
+                world.restart()
+            case "killed":
+                world.start = lambda name, work: None
+                world.go_on(length / 4, 900)
+                world.start = lambda name, work: work()
+                world.restart()
+            case _:
+                world.down |= {"w"} if what == "down" else set()
+                world.store.away = what == "away"
+                world.go_on(length, 900)
+                world.down.clear()
+                world.store.away = False
+        latest = max(latest, world.clock.now())
+    world.go_on(latest - world.clock.now() + DAY, 900)  # all is well again
+    ran = Counter((name, tick) for _, part, _, good in world.ran if good for name, tick in part.jobs)
+    assert set(ran.values()) == {1}
+    for one in items:
+        expected = ticks(one.rule, START + MINUTE, world.clock.now() - HOUR, 9999)
+        assert unaccounted(world.records("w", one.name), expected) == []
 
 
 def test_while_a_source_is_down_tries_come_less_and_less_often_and_others_run() -> None:
