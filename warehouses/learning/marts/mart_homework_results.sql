@@ -1,7 +1,9 @@
 /*
-grain: skill_id
+grain: skill_key
 */
+-- Key 0 has what was submitted of a homework that is not known yet.
 select
+    homework.skill_key,
     homework.skill_id,
     skills.name as skill,
     skills.subject_name as subject,
