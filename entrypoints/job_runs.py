@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -21,9 +22,9 @@ from starberg.etl.jobs import (
     yesterday,
 )
 from starberg.etl.results import JobState, Plan, PlannedJob, RunResult, Stage, Status
-from starberg.etl.schedule import after
+from starberg.etl.schedule import Job, after
 from starberg.storage.raw_chain import Chains
-from starberg.utils.errors import UsageError
+from starberg.utils.errors import DeclarationError, UsageError
 from starberg.utils.sql import quote, text
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from starberg.etl.model import Warehouse
     from starberg.etl.pipeline import RunOptions
     from starberg.etl.quality import DataQualityCheck
+
+log = logging.getLogger(__name__)
 
 _STATE = """
 SELECT job_name, status, target_date, rows_processed, started_at, completed_at, error_message
@@ -132,10 +135,12 @@ def plan(lake: Lake, warehouse: str, target: date | None, *, sql: bool = False) 
 
 
 def states(lake: Lake, warehouse: str | None) -> list[JobState]:
-    """Return how each declared job stands; a job of a warehouse that declares none only if it ever ran."""
+    """Return how each declared job stands; a job of a warehouse that declares none only if it ever ran.
+
+    Without `warehouse`: of those that have tables. One whose declarations are wrong then has the jobs that ran.
+    """
     found = lake.look()
-    known = set(lake.warehouses)
-    names = [warehouse] if warehouse else sorted(known | {name.split(".")[0] for name in found.tables})
+    names = [warehouse] if warehouse else sorted({name.split(".")[0] for name in found.tables})
     tables = {name: f"{name}.etl_job_runs" for name in names if f"{name}.etl_job_runs" in found.tables}
     engine = lake.reader(warehouse, state=found, only=set(tables.values()))
     now = lake.clock.now()
@@ -144,7 +149,7 @@ def states(lake: Lake, warehouse: str | None) -> list[JobState]:
         for name in names:
             query = _STATE.format(runs=quote(tables[name])) if name in tables else "SELECT 1 WHERE false"
             last = {row[0]: row[1:] for row in engine.rows(query)}
-            jobs = lake.warehouses[name].jobs if name in known else {}
+            jobs = lake.warehouse(name).jobs if warehouse else _jobs_if_well(lake, name)
             for job in [*jobs, *sorted(last.keys() - jobs.keys())]:
                 status, target, rows, started, completed, error = last.get(job, (None,) * 6)
                 rule = jobs[job].rule if job in jobs else ""
@@ -154,6 +159,16 @@ def states(lake: Lake, warehouse: str | None) -> list[JobState]:
     finally:
         engine.close()
     return listed
+
+
+def _jobs_if_well(lake: Lake, warehouse: str) -> Mapping[str, Job]:
+    if warehouse not in lake.warehouses:
+        return {}
+    try:
+        return lake.warehouses[warehouse].jobs
+    except DeclarationError as error:
+        log.warning("%s", error)
+        return {}
 
 
 def drops_of(lake: Lake, warehouse: str, result: RunResult) -> dict[str, str]:

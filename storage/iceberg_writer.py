@@ -118,11 +118,10 @@ class SnapshotWriter:
         new = [_data_file(file, self._metadata) for file in added]
         new += [self._delete_file(file, files[paths[0]]) for file, paths in deletes]
         # Without data files no delete file has anything to delete.
-        before = data if removed and files.keys() <= removed.keys() else live
-        if folded:
-            before = data
+        emptied = bool(removed) and files.keys() <= removed.keys()
+        before = data if folded or emptied else live
         gone = [files[path] for path in removed]
-        gone += [e.data_file for m in live if folded and m not in data for e in self._entries(m)]
+        gone += [e.data_file for m in live if m not in before for e in self._entries(m)]
         restated = sum(file.rows for file, _ in deletes) if folded else 0
         manifests = self._manifests_of(before, new, removed.keys())
         summary = self._summary(parent, new, gone, sum(removed.values()) + restated)
