@@ -13,13 +13,12 @@ from starberg.etl import dated_build, snapshots
 from starberg.etl.dated_build import DatedBuild
 from starberg.etl.dates import Dates
 from starberg.etl.dates_reached import Days
-from starberg.etl.facts import references
 from starberg.etl.model import Times
 from starberg.etl.rekey import Rekey
 
 pytestmark = pytest.mark.proof
 
-SEEDS, LENGTH = range(2), 2
+SEEDS, LENGTH = range(2), 4
 
 
 def _gives(value: Any) -> Callable[..., Any]:
@@ -38,11 +37,6 @@ DEFECTS: Mapping[str, Defect] = {
         Days, "reached", lambda right, *given: f"SELECT * FROM ({right(*given)}) WHERE false"
     ),
     "rows looked at together are not compared": replaced(DatedBuild, "_differing", _gives(frozenset())),
-    "members are inferred from the days that are built": replaced(
-        DatedBuild,
-        "references",
-        lambda right, self, table, inferring, dimension: references(inferring, table, dimension),
-    ),
     # Keys of other days
     "keys of days that are not built stay as they are": replaced(Rekey, "_moved", _gives(())),
     # Snapshots
