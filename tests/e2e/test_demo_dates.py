@@ -19,6 +19,9 @@ from starberg.samples.demos import DEMOS
 
 pytestmark = pytest.mark.proof
 
+MONTHLY = "build_fact_service_metric"
+"""Its month may not be over: then it has nothing to be done, however often it is asked for."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -63,7 +66,8 @@ def test_a_day_is_run_and_then_skipped_and_then_forced_to_the_same_rows(shown: S
     [snapshot] = [job for job in lived["jobs"] if job["job"] == job_of(shown)]
     assert snapshot["rows"] > 10
     assert shown.first["run_again"]["status"] == "SKIPPED"
-    assert statuses(shown.first["run_again"]["jobs"]) == {"SKIPPED"}
+    again = [job for job in shown.first["run_again"]["jobs"] if job["job"] != MONTHLY]
+    assert statuses(again) == {"SKIPPED"}
     [forced] = shown.first["forced"]
     assert (forced["status"], forced["date"], forced["rows"]) == ("SUCCESS", snapshot["date"], 0)
 
