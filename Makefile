@@ -40,7 +40,7 @@ test-airflow: ## the generated DAGs in a real Airflow, which it installs into an
 	uv run pytest -m airflow
 
 bench: ## measure against the recorded baselines
-	uv run python -m benchmarks && uv run python -m benchmarks.postgres
+	uv run python -m benchmarks && uv run python -m benchmarks.postgres && uv run python -m benchmarks.upkeep
 
 soak: ## the property tests, thousands of histories; their seeds are printed
 	uv run pytest -v tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics -n 2

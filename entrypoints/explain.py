@@ -13,7 +13,8 @@ from starberg.engines.typed_rows import raw_rows, typed_rows
 from starberg.etl.compile import driver
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain
-from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
+from starberg.etl.headers import StagingHeader
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns
 from starberg.ingestion.columns import json_columns

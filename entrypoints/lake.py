@@ -243,7 +243,7 @@ class Lake:
 
         declared = self.warehouse(warehouse)
         _check_tables(declared, tables)
-        with_history = [name for name, table in declared.tables.items() if getattr(table.header, "is_type2", False)]
+        with_history = [t.name for t in declared.of_kind(Kind.DIMENSION) if getattr(t.header, "is_type2", False)]
         if wrong := [name for name in tables if name not in with_history]:
             raise UsageError(f"{wrong[0]} keeps no history", hint=f"These do: {', '.join(with_history) or 'none'}.")
         if not with_history:

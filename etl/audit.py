@@ -8,7 +8,8 @@ from datetime import datetime
 from starberg.etl.build import BuildResult
 from starberg.etl.compile import lookups
 from starberg.etl.header_checks import RUNS, freshness_checks, header_checks
-from starberg.etl.model import CheckHeader, DimensionHeader, Kind, Table, Warehouse
+from starberg.etl.headers import CheckHeader, DimensionHeader
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.quality import Check, DataQualityCheck, invariants
 
 

@@ -29,10 +29,11 @@ from starberg.etl.control_tables import TABLES
 from starberg.etl.dated_build import DatedBuild
 from starberg.etl.dates import is_by_date, without_dates
 from starberg.etl.fingerprints import edits, fingerprint
+from starberg.etl.headers import Lookup
 from starberg.etl.history import History
 from starberg.etl.history_build import HistoryBuild
 from starberg.etl.keyed_build import KeyedBuild
-from starberg.etl.model import Kind, Lookup, Table, Warehouse, needs_history
+from starberg.etl.model import Kind, Table, Warehouse, needs_history
 from starberg.etl.results import TableDifference, TableResult
 from starberg.etl.row_delta import Counts
 from starberg.etl.selection import selected

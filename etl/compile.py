@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
-from starberg.etl.model import Kind, Lookup, Table, Warehouse
+from starberg.etl.headers import Lookup
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.sql_body import Body, output_name, parse_body, star_of, table_name
 from starberg.etl.sql_columns import Columns, driver_columns, key_columns, with_columns
 from starberg.utils.sql import quote, quote_name

@@ -18,8 +18,9 @@ from starberg.etl.control import BuildState
 from starberg.etl.dates import Dates, Due, due_dates, header_of, last_period, period, without_dates
 from starberg.etl.dates_reached import Days, days_reached
 from starberg.etl.day_ranges import packed, ranges, within
+from starberg.etl.headers import Lookup
 from starberg.etl.keyed import Refused
-from starberg.etl.model import Lookup, Table, Warehouse
+from starberg.etl.model import Table, Warehouse
 from starberg.etl.rekey import Rekey, placed
 from starberg.etl.row_delta import Counts, Target
 from starberg.etl.snapshots import Snapshots, covered

@@ -12,7 +12,8 @@ from datetime import date, timedelta
 
 from starberg.etl.control import BuildState
 from starberg.etl.day_ranges import DAY, every_day, packed, unpacked
-from starberg.etl.model import FactHeader, Table
+from starberg.etl.headers import FactHeader
+from starberg.etl.model import Table
 
 _FIELDS = ("built", "late", "missing")
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starberg.etl.control_tables import TABLES
-from starberg.etl.model import HEADERS, PREFIXES, Header, Kind, Table
+from starberg.etl.headers import Header
+from starberg.etl.model import HEADERS, PREFIXES, Kind, Table
 from starberg.etl.sql_body import Body, SqlProblem, parse_body
 from starberg.etl.sql_rules import problems
 from starberg.utils.errors import DeclarationError

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starberg.etl.compile import LOAD, lineage_select, over_staging, with_relations
-from starberg.etl.model import UNKNOWN_KEY, Calendar, DimensionHeader, Lookup, Table
+from starberg.etl.headers import Calendar, DimensionHeader, Lookup
+from starberg.etl.model import UNKNOWN_KEY, Table
 from starberg.etl.surrogate_keys import numbered
 from starberg.storage.columns import SqlColumn
 from starberg.utils.sql import names, quote, quote_name, text

@@ -9,9 +9,10 @@ from starberg.etl import dimensions, facts
 from starberg.etl.compile import OBSERVED, OP, ROW_NUMBER, dependents_on, lookups, with_relations
 from starberg.etl.dates import header_of, is_by_date
 from starberg.etl.day_ranges import within
+from starberg.etl.headers import Lookup, StagingHeader
 from starberg.etl.history import History, referenced
 from starberg.etl.keyed import Refused, keyed
-from starberg.etl.model import Kind, Lookup, StagingHeader, Table, Warehouse, needs_history
+from starberg.etl.model import Kind, Table, Warehouse, needs_history
 from starberg.etl.snapshots import Snapshots
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns

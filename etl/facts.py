@@ -14,8 +14,9 @@ from starberg.etl.compile import (
     with_deleted_at,
 )
 from starberg.etl.dimensions import date_key, header_of
+from starberg.etl.headers import BridgeHeader, FactHeader, Lookup
 from starberg.etl.history import valid_at, valid_versions
-from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, FactHeader, Lookup, Table, Warehouse
+from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
 

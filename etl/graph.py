@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from starberg.etl.model import BridgeHeader, FactHeader, Kind, Table, Warehouse
+from starberg.etl.headers import BridgeHeader, FactHeader
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.utils.errors import DeclarationError
 
 _ORDER = {kind: number for number, kind in enumerate(Kind)}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import date, datetime
 
 from starberg.etl.control_tables import TABLES
-from starberg.etl.model import UNKNOWN_KEY, FactHeader, HeaderCheck, Table, Value
+from starberg.etl.headers import FactHeader, HeaderCheck, Value
+from starberg.etl.model import UNKNOWN_KEY, Table
 from starberg.etl.quality import Check
 from starberg.utils.sql import names, quote, quote_name, text
 

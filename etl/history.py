@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from starberg.etl.compile import DELETED_AT, LOAD, OBSERVED, OP, ROW_NUMBER, RUN, staging_key, with_relations
 from starberg.etl.dimensions import header_of, unknown_member
-from starberg.etl.model import UNKNOWN_KEY, DimensionHeader, Lookup, Table, Warehouse
+from starberg.etl.headers import DimensionHeader, Lookup
+from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.sql_body import output_name, parse_body
 from starberg.etl.sql_columns import Columns, output_columns, with_columns
 from starberg.storage.columns import SqlColumn

@@ -8,8 +8,9 @@ from dataclasses import replace
 from starberg.engines.base import Engine
 from starberg.etl.build_writer import Writer, target
 from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER
+from starberg.etl.headers import Lookup
 from starberg.etl.history import ADDED, CHANGED_AT, History, referenced
-from starberg.etl.model import UNKNOWN_KEY, Lookup
+from starberg.etl.model import UNKNOWN_KEY
 from starberg.etl.row_delta import Counts, Target
 from starberg.etl.surrogate_keys import numbered_versions
 from starberg.storage.columns import SqlColumn

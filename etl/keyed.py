@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from starberg.etl.facts import grain, group
-from starberg.etl.model import BridgeHeader, Kind, Table, Warehouse, needs_history
+from starberg.etl.headers import BridgeHeader
+from starberg.etl.model import Kind, Table, Warehouse, needs_history
 from starberg.etl.sql_body import Body, cte_of, output_name, parse_body, table_name
 from starberg.etl.sql_columns import Columns, aggregates, output_columns
 from starberg.utils.sql import quote, quote_name

@@ -10,8 +10,9 @@ from starberg.etl import dimensions, facts
 from starberg.etl.build_writer import Writer, target
 from starberg.etl.compile import lookups, staging_key
 from starberg.etl.control import BuildState
+from starberg.etl.headers import Lookup
 from starberg.etl.keyed import Keyed, Refused, keyed
-from starberg.etl.model import UNKNOWN_KEY, Lookup, Table, Warehouse
+from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.row_delta import Counts
 from starberg.utils.sql import names, quote, quote_name
 

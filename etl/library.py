@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from sqlglot import TokenType, exp
 
-from starberg.etl.model import FunctionHeader, Kind, Table
+from starberg.etl.headers import FunctionHeader
+from starberg.etl.model import Kind, Table
 from starberg.etl.sql_body import Body, cte_of, parse_body
 from starberg.utils.sql import quote, quote_name
 

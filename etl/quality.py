@@ -15,8 +15,9 @@ from starberg.etl.build_writer import Touched
 from starberg.etl.compile import DELETED_AT, OP, lookups, staging_key
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, group, has_spans, valid_for
+from starberg.etl.headers import BridgeHeader, Lookup
 from starberg.etl.history import NEVER, History, valid_versions
-from starberg.etl.model import UNKNOWN_KEY, BridgeHeader, Kind, Lookup, Table, Warehouse
+from starberg.etl.model import UNKNOWN_KEY, Kind, Table, Warehouse
 from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_refused import refused
 from starberg.utils.errors import UsageError

@@ -13,7 +13,8 @@ from starberg.etl.build_writer import Writer, target
 from starberg.etl.compile import RUN, lookups
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import grain, looked_up
-from starberg.etl.model import UNKNOWN_KEY, Lookup, Table, Warehouse
+from starberg.etl.headers import Lookup
+from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.row_delta import Counts
 from starberg.utils.sql import names, quote, quote_name
 

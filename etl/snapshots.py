@@ -17,8 +17,9 @@ from starberg.engines.base import Engine
 from starberg.etl import versioned_bridges
 from starberg.etl.compile import LOAD, OBSERVED, OP, ROW_NUMBER, RUN, source_select, staging_key, with_relations
 from starberg.etl.day_ranges import DAY
+from starberg.etl.headers import DimensionHeader, Times
 from starberg.etl.history import CHANGED_AT, FIRST, NEVER, History
-from starberg.etl.model import DimensionHeader, Kind, Table, Times, Warehouse
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import UNKNOWN, output_columns
 from starberg.etl.versioned_bridges import ENDS, STARTS

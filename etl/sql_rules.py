@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
-from starberg.etl.model import QUERIED, BridgeHeader, DimensionHeader, FactHeader, FunctionHeader, Header, Kind
+from starberg.etl.headers import BridgeHeader, DimensionHeader, FactHeader, FunctionHeader, Header
+from starberg.etl.model import QUERIED, Kind
 from starberg.etl.sql_body import Body, SqlProblem, output_name, star_of, table_name
 from starberg.etl.sql_refused import called_name, refused
 from starberg.etl.sql_types import COMMON, type_problem

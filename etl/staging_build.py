@@ -11,8 +11,9 @@ from starberg.engines.base import Engine
 from starberg.etl.build_writer import BuildOptions, Writer, target
 from starberg.etl.compile import DELETED_AT, LOAD, OBSERVED, ROW_NUMBER
 from starberg.etl.dimensions import header_of
+from starberg.etl.headers import StagingHeader
 from starberg.etl.history import CHANGED_AT, History
-from starberg.etl.model import Kind, StagingHeader, Table, Warehouse
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.row_delta import Counts, Target
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import Columns, key_columns

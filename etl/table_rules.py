@@ -11,18 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from starberg.etl.control_tables import TABLES
 from starberg.etl.declarations import Draft
-from starberg.etl.model import (
-    QUERIED,
-    BridgeHeader,
-    DimensionHeader,
-    FactHeader,
-    Kind,
-    Lookup,
-    MartHeader,
-    StagingHeader,
-    Table,
-    needs_history,
-)
+from starberg.etl.headers import BridgeHeader, DimensionHeader, FactHeader, Lookup, MartHeader, StagingHeader
+from starberg.etl.model import QUERIED, Kind, Table, needs_history
 from starberg.etl.sql_body import SqlProblem, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
 from starberg.etl.sql_refused import refused

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from starberg.etl.compile import LOAD, driver, lookups, source_select, with_relations
 from starberg.etl.dimensions import header_of
 from starberg.etl.facts import group, looked_up
+from starberg.etl.headers import BridgeHeader
 from starberg.etl.history import FIRST, NEVER, valid_versions
-from starberg.etl.model import BridgeHeader, Table, Warehouse
+from starberg.etl.model import Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import with_columns
 from starberg.utils.errors import DeclarationError

@@ -7,7 +7,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from starberg.etl.declarations import NAME, Draft, read_declaration
-from starberg.etl.model import PREFIXES, DimensionHeader, Kind
+from starberg.etl.headers import DimensionHeader
+from starberg.etl.model import PREFIXES, Kind
 from starberg.etl.project import WAREHOUSE_FILE, shipped_warehouses
 from starberg.etl.sql_body import output_name, star_of
 from starberg.utils.did_you_mean import did_you_mean

@@ -13,7 +13,7 @@ from starberg.etl import dated_build, snapshots
 from starberg.etl.dated_build import DatedBuild
 from starberg.etl.dates import Dates
 from starberg.etl.dates_reached import Days
-from starberg.etl.model import Times
+from starberg.etl.headers import Times
 from starberg.etl.rekey import Rekey
 
 pytestmark = pytest.mark.proof

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from starberg.etl.declarations import parse_declaration, read_declaration
-from starberg.etl.model import DimensionHeader, FactHeader, Kind, StagingHeader
+from starberg.etl.headers import DimensionHeader, FactHeader, StagingHeader
+from starberg.etl.model import Kind
 from starberg.utils.errors import DeclarationError
 
 FACT = """\

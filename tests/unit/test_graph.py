@@ -6,17 +6,8 @@ from pathlib import Path
 import pytest
 
 from starberg.etl.graph import building_order, dependents, inputs, upstream
-from starberg.etl.model import (
-    CheckHeader,
-    DimensionHeader,
-    FactHeader,
-    Header,
-    Kind,
-    MartHeader,
-    StagingHeader,
-    Table,
-    Warehouse,
-)
+from starberg.etl.headers import CheckHeader, DimensionHeader, FactHeader, Header, MartHeader, StagingHeader
+from starberg.etl.model import Kind, Table, Warehouse
 from starberg.utils.errors import DeclarationError
 
 HEADERS: dict[Kind, Header] = {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from starberg.etl.model import QUERIED, DimensionHeader, FactHeader, Kind, Warehouse
+from starberg.etl.headers import DimensionHeader, FactHeader
+from starberg.etl.model import QUERIED, Kind, Warehouse
 from starberg.etl.project import load_warehouse
 from starberg.etl.templates import new_dimension, new_fact, new_warehouse
 from starberg.utils.errors import UsageError

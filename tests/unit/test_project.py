@@ -8,7 +8,8 @@ import duckdb
 import pytest
 
 from starberg.etl.control_tables import TABLES
-from starberg.etl.model import Kind, StagingHeader
+from starberg.etl.headers import StagingHeader
+from starberg.etl.model import Kind
 from starberg.etl.project import interpolate, load_warehouse, load_warehouses, shipped_warehouses
 from starberg.etl.sql_types import type_problem
 from starberg.storage.iceberg_schemas import iceberg_type

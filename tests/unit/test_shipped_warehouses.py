@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from starberg.etl.model import BridgeHeader, DimensionHeader, FactHeader, Warehouse
+from starberg.etl.headers import BridgeHeader, DimensionHeader, FactHeader
+from starberg.etl.model import Warehouse
 from starberg.etl.project import load_warehouses, shipped_warehouses
 
 WAREHOUSES = load_warehouses([shipped_warehouses()], {})

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from starberg.etl.model import (
+from starberg.etl.headers import (
     BridgeHeader,
     CheckHeader,
     DimensionHeader,
     FactHeader,
     Header,
-    Kind,
     MartHeader,
     StagingHeader,
 )
+from starberg.etl.model import Kind
 from starberg.etl.sql_body import SqlProblem, fingerprint_parts, parse_body
 from starberg.etl.sql_columns import UNKNOWN, Columns, driver_columns, key_columns, output_columns, with_columns
 from starberg.etl.sql_rules import partition_columns, problems
