@@ -5,6 +5,7 @@ Property tests run few examples by default; `--hypothesis-profile=soak` (or HYPO
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, print_blob=True)
 settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def any_level() -> Iterator[None]:
+    """A command sets the level of its process, which here is that of the tests after it, too."""
+    yield
+    logging.getLogger("starberg").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ SEEDS = range(int(os.environ.get("UPKEEP_SEEDS", "4")))
 ACTS = 24
 KEPT = Policy().keep_states
 
+pytestmark = pytest.mark.proof
+
 
 @examples(15)
 @given(steps(), st.sampled_from([["k"], ["k"], []]), st.sampled_from([1, 100, 1 << 24]))
