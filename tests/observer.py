@@ -31,7 +31,7 @@ dated as (
 mart as (select sum(games) as pairs from mart_games_by_genre_year),
 counted as (select sum(genre_count) as pairs from fact_games where not is_deleted),
 mark as (select load_seq as load from high_water_mark where stream = 'games'),
-runs as (select count(*) as runs from etl_runs where status = 'SUCCESS')
+runs as (select count(*) as runs from etl_runs where status = 'SUCCESS' and command <> 'maintain')
 select facts.games, {first} + {added} * (runs.runs - 1), staged.games, facts.load, staged.load, mark.load, runs.runs,
     pairs.pairs, counted.pairs, mart.pairs, dated.pairs
 from facts, staged, pairs, dated, mart, counted, mark, runs

@@ -109,7 +109,7 @@ def test_every_table_holds_the_same(lakes: Lakes) -> None:
     assert len(embedded) > 20
     for name, rows in embedded.items():
         assert served[name] == rows, name
-    assert all(embedded.values())
+    assert {name for name, rows in embedded.items() if not rows} <= {"etl_job_runs"}, "it declares no jobs"
 
 
 def test_another_iceberg_client_reads_the_same_from_nessie(lakes: Lakes, nessie: Server) -> None:

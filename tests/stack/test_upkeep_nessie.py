@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -20,9 +21,9 @@ from starberg.etl.results import Status
 from starberg.storage.branches import MAIN, Move
 from starberg.storage.rest_catalog import RestCatalog
 
-SMALL, IDLE = 30, 90
-"""A run after a small change takes two seconds of CPU here, one after none a quarter: a hundred and 300 would take six
-minutes. `tests/properties/test_upkeep_files.py` makes these on a local lake; upkeep folds each ten."""
+SMALL, IDLE = int(os.environ.get("UPKEEP_SMALL", "12")), int(os.environ.get("UPKEEP_IDLE", "24"))
+"""A run after a small change takes two seconds of CPU here, one after none a quarter: a hundred and 300 take six minutes.
+`tests/properties/test_upkeep_files.py` makes these on a local lake; upkeep folds after each ten."""
 REPEATS = 7
 REST_LAKE = "s3://starberg/lake-of-rest"
 
