@@ -22,7 +22,7 @@ from starberg.storage.branches import MAIN, Move
 from starberg.storage.rest_catalog import RestCatalog
 
 SMALL, IDLE = int(os.environ.get("UPKEEP_SMALL", "12")), int(os.environ.get("UPKEEP_IDLE", "24"))
-"""A run after a small change takes two seconds of CPU here, one after none a quarter: a hundred and 300 take six minutes.
+"""A run after a small change takes two seconds of CPU here, one after none a quarter: 100 and 300 take six minutes.
 `tests/properties/test_upkeep_files.py` makes these on a local lake; upkeep folds after each ten."""
 REPEATS = 7
 REST_LAKE = "s3://starberg/lake-of-rest"
