@@ -47,6 +47,7 @@ class Club:
         self.log: list[Change] = []
         self.visits: dict[int, Row] = {}
         self.sessions: list[Session] = []
+        self._idle: list[Any] = []
         self._plain = self._connect(autocommit=True)
         self._ask(
             "create table members (id bigint primary key, city text, name text, updated_at timestamp not null)",
@@ -68,7 +69,7 @@ class Club:
     def empty(self) -> None:
         """Truncate the members, all transactions ended."""
         self.commit_all()
-        session = Session(self._connect())
+        session = Session(self._connection())
         session.connection.cursor().execute("truncate members")
         session.changes = [(key, None) for key in sorted(self.members)]
         self.sessions.append(session)
@@ -81,16 +82,15 @@ class Club:
 
     def close(self) -> None:
         """End all sessions, uncommitted ones undone."""
-        for session in self.sessions:
-            session.connection.close()
-        self._plain.close()
+        for connection in (*(session.connection for session in self.sessions), *self._idle, self._plain):
+            connection.close()
 
     # Transactions
 
     def _session(self) -> Session:
         if len(self.sessions) == SESSIONS or (self.sessions and self.random.random() < 0.6):
             return self.random.choice(self.sessions)
-        self.sessions.append(Session(self._connect()))
+        self.sessions.append(Session(self._connection()))
         return self.sessions[-1]
 
     def _end(self, session: Session) -> None:
@@ -103,7 +103,7 @@ class Club:
             [number] = cursor.fetchone()
             session.connection.commit()
             self._committed(session, number)
-        session.connection.close()
+        self._idle.append(session.connection)
 
     def _committed(self, session: Session, number: str | None) -> None:
         if number is None:
@@ -213,6 +213,10 @@ class Club:
         change = self.random.choice(self.log)
         at = change.committed if change.row is None or self.random.random() < 0.5 else change.row["updated_at"]
         return at + timedelta(microseconds=self.random.choice([-1, 0, 0, 1]))
+
+    def _connection(self) -> Any:
+        """One without a transaction, as an application's pool gives it."""
+        return self._idle.pop() if self._idle else self._connect()
 
     def _connect(self, *, autocommit: bool = False) -> Any:
         connection = self.database.connect()
