@@ -5,7 +5,7 @@ STACK := uv run python deploy/stack.py
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup check test proofs stack stack-down test-stack test-airflow bench soak demo clean
+.PHONY: help setup check test proofs stack stack-down test-stack test-engines test-airflow bench soak demo clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +24,9 @@ test: ## the quick tests; no server is needed
 	uv run pytest
 
 proofs: ## random histories against a plain reading, planted defects, a kill at every step
-	uv run pytest -m "proof and not stack" -n 2 --dist worksteal
+	uv run pytest -m "proof and not stack and not engines" -n 2 --dist worksteal
 
-stack: ## start MinIO, Nessie, PostgreSQL and toxiproxy without a container engine
+stack: ## start MinIO, Nessie, PostgreSQL, toxiproxy and Trino without a container engine
 	$(STACK) up
 	@echo 'settings: eval "$$($(STACK) env)"'
 
@@ -35,6 +35,9 @@ stack-down: ## stop them; their data stays in .stack
 
 test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
+
+test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once)
+	uv run --extra spark pytest -m engines
 
 test-airflow: ## the generated DAGs in a real Airflow, which it installs into an environment of its own
 	uv run pytest -m airflow

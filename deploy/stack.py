@@ -1,6 +1,6 @@
-"""Start the real servers on one Linux machine without a container engine: MinIO, Nessie, PostgreSQL, toxiproxy.
+"""Start the real servers on one Linux machine without a container engine: MinIO, Nessie, PostgreSQL, toxiproxy, Trino.
 
-    python deploy/stack.py up|down|status|env [--services minio,nessie,postgres,toxiproxy] [--dir DIR]
+    python deploy/stack.py up|down|status|env [--services minio,nessie,…] [--dir DIR]
 
 `up` may be repeated; what runs is left alone. All state is in DIR (`.stack`); `down` keeps it, removing DIR forgets it.
 The programs are fetched once into `$XDG_CACHE_HOME/starberg-stack`. Tests import `start`.

@@ -22,7 +22,6 @@ from stack_programs import StackError
 HOST = "127.0.0.1"
 # Below the range from which Linux draws outgoing ports, so that nobody takes the port of a server that is down.
 PORTS = range(20000, 32000)
-START_SECONDS = 90
 STOP_SECONDS = 30
 
 
@@ -33,6 +32,7 @@ class Server(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     stop_signal: ClassVar[int] = signal.SIGTERM
     kill_signal: ClassVar[int] = signal.SIGKILL
+    start_seconds: ClassVar[int] = 90
 
     def __init__(self, directory: Path, others: dict[str, Server]) -> None:
         self.directory = directory / self.name
@@ -76,8 +76,8 @@ class Server(ABC):
         while not self.answers():
             if not self.running:
                 raise StackError(f"{self.name} stopped at its start: {self._last_words()}")
-            if time.monotonic() - began > START_SECONDS:
-                raise StackError(f"{self.name} did not answer in {START_SECONDS} s: {self._last_words()}")
+            if time.monotonic() - began > self.start_seconds:
+                raise StackError(f"{self.name} did not answer in {self.start_seconds} s: {self._last_words()}")
             time.sleep(0.1)
         return time.monotonic() - began
 

@@ -1,4 +1,4 @@
-"""The four servers of the stack: how each is prepared, started and asked whether it is up."""
+"""The servers of the stack: how each is prepared, started and asked whether it is up."""
 
 from __future__ import annotations
 
@@ -174,14 +174,106 @@ class Toxiproxy(Server):
         return _answers(self.port, "/version")
 
 
-SERVERS: dict[str, type[Server]] = {kind.name: kind for kind in (Minio, Nessie, Postgres, Toxiproxy)}
+class Trino(Server):
+    """Trino, one node, with a catalog `nessie` over Nessie's main and `warehouse` over PostgreSQL's."""
+
+    name = "trino"
+    start_seconds = 300
+    needs = ("minio", "nessie", "postgres")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return where it is, and the catalog over Nessie."""
+        return {"TRINO_HOST": HOST, "TRINO_PORT": str(self.port), "TRINO_CATALOG": "nessie"}
+
+    def prepare(self) -> None:
+        """Write its settings; secrets are read from the environment."""
+        etc = self.directory / "etc"
+        (etc / "catalog").mkdir(parents=True, exist_ok=True)
+        node = {"node.environment": "stack", "node.id": "stack", "node.data-dir": str(self.directory / "data")}
+        settings = {
+            "coordinator": "true",
+            "node-scheduler.include-coordinator": "true",
+            "http-server.http.port": str(self.port),
+            "discovery.uri": self.url,
+            "plugin.dir": str(programs.trino() / "plugin"),
+            "catalog.management": "dynamic",
+            "query.max-memory-per-node": "256MB",
+        }
+        catalogs = {"nessie": self.nessie(), "warehouse": self._warehouse()}
+        files = {"node": node, "config": settings, "log": {"io.trino": "WARN"}}
+        files |= {f"catalog/{name}": found for name, found in catalogs.items()}
+        for name, found in files.items():
+            (etc / f"{name}.properties").write_text("".join(f"{key}={value}\n" for key, value in found.items()))
+
+    def nessie(self, ref: str = "main") -> dict[str, str]:
+        """Return the settings of a catalog over a branch or tag of Nessie."""
+        return self._iceberg("nessie") | {
+            "iceberg.nessie-catalog.uri": f"{self.others['nessie'].url}/api/v2",
+            "iceberg.nessie-catalog.ref": ref,
+            "iceberg.nessie-catalog.default-warehouse-dir": LAKE,
+        }
+
+    def _warehouse(self) -> dict[str, str]:
+        postgres = self.others["postgres"]
+        return self._iceberg("jdbc") | {
+            "iceberg.jdbc-catalog.driver-class": "org.postgresql.Driver",
+            "iceberg.jdbc-catalog.connection-url": f"jdbc:postgresql://{HOST}:{postgres.port}/warehouse",
+            "iceberg.jdbc-catalog.connection-user": "starberg",
+            "iceberg.jdbc-catalog.connection-password": "${ENV:POSTGRES_PASSWORD}",
+            "iceberg.jdbc-catalog.catalog-name": "starberg",
+            "iceberg.jdbc-catalog.default-warehouse-dir": LAKE,
+            "iceberg.jdbc-catalog.schema-version": "V1",
+        }
+
+    def _iceberg(self, catalog: str) -> dict[str, str]:
+        return {
+            "connector.name": "iceberg",
+            "iceberg.catalog.type": catalog,
+            "fs.native-s3.enabled": "true",
+            "s3.endpoint": self.others["minio"].url,
+            "s3.region": REGION,
+            "s3.path-style-access": "true",
+            "s3.aws-access-key": "${ENV:MINIO_ACCESS_KEY}",
+            "s3.aws-secret-key": "${ENV:MINIO_SECRET_KEY}",
+        }
+
+    def command(self) -> list[str]:
+        """Run it as its launcher would, small and quick to start."""
+        etc, home = self.directory / "etc", programs.trino()
+        small = ["-Xmx2g", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"]
+        needed = ["-Djdk.attach.allowAttachSelf=true", "--enable-native-access=ALL-UNNAMED", "-Duser.timezone=UTC"]
+        needed += [
+            "-Dfile.encoding=UTF-8",
+            "--sun-misc-unsafe-memory-access=allow",
+            "--add-modules=jdk.incubator.vector",
+        ]
+        node = [f"-D{line}" for line in (etc / "node.properties").read_text().splitlines()]
+        settings = [f"-Dconfig={etc}/config.properties", f"-Dlog.levels-file={etc}/log.properties"]
+        settings += [f"-Dcatalog.config-dir={etc}/catalog"]
+        java = str(programs.java(programs.OLDEST_JAVA_OF_TRINO))
+        return [java, *small, *needed, *node, *settings, "-cp", f"{home}/lib/*", "io.trino.server.TrinoServer"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the secrets its catalogs name."""
+        lake = self.others["minio"].env
+        keys = {name: lake[name] for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")}
+        return keys | {"POSTGRES_PASSWORD": self.others["postgres"].record["password"]}
+
+    def answers(self) -> bool:
+        """Ask whether it has started; it answers earlier."""
+        return _answers(self.port, "/v1/info", says=b'"starting":false')
 
 
-def _answers(port: int, path: str) -> bool:
+SERVERS: dict[str, type[Server]] = {kind.name: kind for kind in (Minio, Nessie, Postgres, Toxiproxy, Trino)}
+
+
+def _answers(port: int, path: str, says: bytes = b"") -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        reply = connection.getresponse()
+        return reply.status == http.HTTPStatus.OK and says in reply.read()
     except (OSError, http.client.HTTPException):
         return False
     finally:

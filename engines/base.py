@@ -27,6 +27,19 @@ class ParquetFile:
 class Engine(Protocol):
     """One session: temporary tables live in it, published tables are only read through it."""
 
+    @property
+    def local(self) -> Engine:
+        """The engine of this machine beside it: typing raw loads, and control tables, are its work.
+
+        Each reads the other's temporary tables. An engine of one machine is its own.
+        """
+
+    def version(self) -> str:
+        """Return what computes, for people; this starts it, if it is to be started."""
+
+    def refused(self, select: str) -> str:
+        """Return what of a declared SELECT it cannot do as DuckDB does, with the line; nothing if it can all."""
+
     def attach(self, tables: Mapping[str, str]) -> None:
         """Make tables (`namespace.table` → metadata location) readable under their names, replacing earlier ones."""
 

@@ -10,31 +10,24 @@ import importlib.util
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.base import ParquetFile
+from starberg.engines.clients import Batches
+from starberg.engines.partitions import PartitionValue, partition_values, read_values, with_values
 from starberg.storage.columns import ColumnStats, PartitionBy, SqlColumn
 from starberg.utils.errors import LakeError, StarbergError, UsageError
 from starberg.utils.sql import quote, quote_name, text
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from starberg.storage.object_store import S3Access
 
-# The spec's transforms are counts since 1970-01-01; date_diff counts boundaries, which is the same for both signs.
-_TRANSFORM_SQL = {
-    "identity": "{column}",
-    "year": "date_diff('year', date '1970-01-01', {column})",
-    "month": "date_diff('month', date '1970-01-01', {column})",
-    "day": "date_diff('day', date '1970-01-01', {column}::date)",
-    "hour": "date_diff('hour', timestamp '1970-01-01', {column})",
-}
 _TARGET_FILE_BYTES = 512 * 1024 * 1024
 _READING = {"SELECT", "EXPLAIN", "CREATE", "SET"}
 """Kinds of statements that leave files alone: what is created lives in memory; PIVOT creates a type."""
@@ -61,6 +54,20 @@ class DuckDBEngine:
         self._s3 = s3
         self._reads_lake = False
         self._files = 0
+
+    @property
+    def local(self) -> DuckDBEngine:
+        """See `Engine.local`."""
+        return self
+
+    def version(self) -> str:
+        """See `Engine.version`."""
+        [(number,)] = self.rows("SELECT version()")
+        return f"DuckDB {number}"
+
+    def refused(self, select: str) -> str:
+        """See `Engine.refused`: the declarations are DuckDB's SQL."""
+        return ""
 
     def read_lake(self) -> None:
         """Load what reading Iceberg needs, at the first table."""
@@ -147,10 +154,9 @@ class DuckDBEngine:
         target = self.scratch / f"write-{self._files}"
         options = ["FORMAT parquet", "COMPRESSION zstd", "RETURN_STATS"]
         options += [f"FIELD_IDS {_field_ids(field_ids)}"] if field_ids else []
-        values = self._partition_values(select, partition)
+        values = partition_values(self.columns(select), partition) if partition else []
         if values:
-            parts = ", ".join(f"{value.sql} AS _p{number}" for number, value in enumerate(values))
-            select = f"SELECT *, {parts} FROM ({select})"
+            select = with_values(select, values)
             options += [
                 f"PARTITION_BY ({', '.join(f'_p{number}' for number in range(len(values)))})",
                 "WRITE_PARTITION_COLUMNS false",
@@ -161,10 +167,6 @@ class DuckDBEngine:
         with self._order_kept() if ordered else nullcontext():
             written = self.rows(f"COPY ({select}) TO {text(str(target))} ({', '.join(options)})")
         return [_written(row, values) for row in written if row[1]]
-
-    def _partition_values(self, select: str, partition: Sequence[PartitionBy]) -> list[_PartitionValue]:
-        kinds = {column.name.lower(): column.type for column in self.columns(select)} if partition else {}
-        return [_partition_value(by, kinds[by.column.lower()]) for by in partition]
 
     @contextmanager
     def _order_kept(self) -> Iterator[None]:
@@ -204,6 +206,23 @@ class DuckDBEngine:
         with _explained(cursor):
             return cursor.fetchmany(rows)
 
+    def batches(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> Batches:
+        """Return what is left of a cursor as Arrow batches of so many rows; this closes the engine after the last."""
+        with _explained(cursor):
+            reader = cursor.to_arrow_reader(rows)
+
+        def found() -> Iterator[pa.RecordBatch]:
+            import pyarrow as pa
+
+            try:
+                yield from reader
+            except (OSError, pa.ArrowException) as error:
+                raise translated(_as_raised(str(error))) from error
+            finally:
+                self.close()
+
+        return Batches(reader.schema, found())
+
 
 @contextmanager
 def _explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -217,6 +236,19 @@ def _explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     except RuntimeError as error:  # what a handler raised is its cause
         connection.interrupt()  # else its other threads go on, and whoever closes it waits for them
         raise (error.__cause__ or error) from None
+
+
+def _as_raised(message: str) -> Exception:
+    """Return the error DuckDB would have raised for a text it gave Arrow, which knows but one kind."""
+    import duckdb
+
+    kinds: dict[str, type[Exception]] = {
+        "IO Error": duckdb.IOException,
+        "HTTP Error": duckdb.HTTPException,
+        "Out of Memory Error": duckdb.OutOfMemoryException,
+        "Invalid Input Error": duckdb.InvalidInputException,
+    }
+    return kinds.get(message.split(":", 1)[0], duckdb.Error)(message)
 
 
 def translated(error: Exception) -> StarbergError:
@@ -276,31 +308,12 @@ def _field_ids(ids: Mapping[str, Any]) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-@dataclass(frozen=True)
-class _PartitionValue:
-    """The SQL of a partition value, and how its text is read as Iceberg's value."""
-
-    sql: str
-    read: Callable[[str], Any]
-
-
-def _partition_value(by: PartitionBy, kind: str) -> _PartitionValue:
-    # A date itself is in Iceberg what its day is: a number.
-    transform = "day" if by.transform == "identity" and kind == "DATE" else by.transform
-    sql = _TRANSFORM_SQL[transform].format(column=quote_name(by.column))
-    if transform != "identity":
-        return _PartitionValue(sql, int)
-    read: dict[str, Callable[[str], Any]] = {"VARCHAR": str, "BOOLEAN": "true".__eq__}
-    return _PartitionValue(sql, read.get(kind, Decimal if kind.startswith("DECIMAL") else int))
-
-
-def _written(row: tuple[Any, ...], values: Sequence[_PartitionValue]) -> ParquetFile:
+def _written(row: tuple[Any, ...], values: Sequence[PartitionValue]) -> ParquetFile:
     """Read one row of COPY's RETURN_STATS."""
     path, rows, size, _, stats, keys = row
     texts = [(keys or {})[f"_p{number}"] for number in range(len(values))]
-    partition = tuple(None if said is None else value.read(said) for said, value in zip(texts, values, strict=True))
     columns = {_top_level(name): _stats(facts) for name, facts in (stats or {}).items() if _top_level(name)}
-    return ParquetFile(Path(path), rows, size, partition, columns)
+    return ParquetFile(Path(path), rows, size, read_values(texts, values), columns)
 
 
 def _top_level(name: str) -> str:

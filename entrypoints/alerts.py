@@ -20,6 +20,7 @@ from starberg.etl.due import Item, Part, TickRecord, TickState
 from starberg.etl.results import Status
 from starberg.etl.schedule import Alerts
 from starberg.utils.errors import StarbergError
+from starberg.utils.files import replace_file
 
 if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
@@ -155,9 +156,7 @@ class Watcher:
     def _write(self) -> None:
         text = self._book.model_dump_json(indent=1).encode()
         if not self._file.is_file() or self._file.read_bytes() != text:
-            part = self._file.with_suffix(".part")
-            part.write_bytes(text)
-            part.replace(self._file)
+            replace_file(self._file, text)
 
 
 def watcher_of(lake: Lake) -> Watcher:

@@ -56,10 +56,9 @@ def _catalog(lake: Lake) -> str:
 
 
 def _engine(lake: Lake) -> str:
-    engine = lake.open_engine()
+    engine = lake.computing(lake.open_engine())
     try:
-        [(version,)] = engine.rows("SELECT version()")
-        return f"DuckDB {version}"
+        return engine.version()
     finally:
         engine.close()
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from starberg.entrypoints.engine_commands import app as engine_app
 from starberg.entrypoints.job_commands import Day, Force, JobKind, seconds
 from starberg.entrypoints.job_commands import app as job_app
 from starberg.entrypoints.session import Format, Globals, Session
@@ -22,6 +23,15 @@ app = typer.Typer(
     epilog="The options above may also stand after the command. Start with: starberg demo",
     pretty_exceptions_enable=False,
 )
+
+
+class Engine(StrEnum):
+    """Who can answer a query."""
+
+    DUCKDB = "duckdb"
+    DREMIO = "dremio"
+    TRINO = "trino"
+    SPARK = "spark"
 
 
 class Kind(StrEnum):
@@ -182,12 +192,22 @@ def query(
     format: Annotated[  # noqa: A002 - the option's name
         Format | None, typer.Option(help="How to print the rows; with --json json.", show_default="table")
     ] = None,
+    engine: Annotated[Engine, typer.Option(help="Who answers: the same SQL, translated.")] = Engine.DUCKDB,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows to a .parquet or .csv file instead.")
+    ] = None,
 ) -> None:
     """Run SQL (DuckDB's dialect) over all warehouses, each query on one state of the lake."""
+    from starberg.entrypoints.export import check_output
     from starberg.entrypoints.prompt import Queries
 
     session = _session(ctx)
-    queries = Queries(session, warehouse, at, format or (Format.JSON if session.globals.json else Format.TABLE))
+    if output is not None:
+        if format is not None or (sql is None and sys.stdin.isatty()):
+            raise UsageError("--output takes one question, and its name says the format", hint="Leave out --format.")
+        check_output(output)
+    form = format or (Format.JSON if session.globals.json else Format.TABLE)
+    queries = Queries(session, warehouse, at, form, engine=engine.value, output=output)
     if sql is not None:
         queries.run(sql)
     elif sys.stdin.isatty():
@@ -276,8 +296,8 @@ def rebuild(
 def restate(
     ctx: typer.Context,
     warehouse: Warehouse,
-    since: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=["%Y-%m-%d"], help="The first day, UTC.")],
-    until: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=["%Y-%m-%d"], help="The last day, UTC.")],
+    since: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=["%Y-%m-%d"], help="The first day.")],
+    until: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=["%Y-%m-%d"], help="The last day.")],
     table: Annotated[list[str] | None, typer.Argument(metavar="TABLE...", help="Only these dimensions.")] = None,
     wait: Wait = "10m",
 ) -> None:
@@ -368,3 +388,4 @@ def new(
 
 
 app.add_typer(job_app)
+app.add_typer(engine_app)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.etl.jobs import yesterday
-from starberg.samples.demos import DEMOS, Dated, Mistake, Scene
+from starberg.samples.demos import DEMOS, Dated, Mistake
+from starberg.samples.scenes import Scene
 from starberg.utils.errors import CheckFailed, UsageError
 from starberg.utils.sql import text
 
@@ -50,7 +51,7 @@ def _by_date(lake: Lake, warehouse: str, scene: Scene, dated: Dated) -> dict[str
     for day in scene.days:
         scene.live(day)
         shown[f"run_of_{day}"] = _told(lake.run(warehouse, date=day))
-    last = yesterday(lake.clock.now())
+    last = yesterday(lake.clock.now(), lake.warehouse(warehouse).zone)
     shown["run_again"] = _told(lake.run(warehouse, date=last))
     shown["forced"] = _jobs([lake.run_job(warehouse, dated.forced, last, force=True)])
     shown["failed"] = _failed(lake, warehouse, scene, dated.mistake)

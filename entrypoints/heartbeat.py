@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from starberg.utils.errors import Busy
+from starberg.utils.files import replace_file
 
 FILE, LOCK = "scheduler.json", "scheduler.lock"
 
@@ -22,10 +23,8 @@ LATE = timedelta(seconds=120)
 
 
 def beat(home: Path, state: Mapping[str, Any]) -> None:
-    """Write the heartbeat; whoever reads it finds the old one or the new one, never half of it."""
-    part = home / f"{FILE}.part"
-    part.write_bytes(to_json({"pid": os.getpid(), **state}, indent=2))
-    part.replace(home / FILE)
+    """Write the heartbeat."""
+    replace_file(home / FILE, to_json({"pid": os.getpid(), **state}, indent=2))
 
 
 def live(home: Path, now: datetime) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Scheduler(StrEnum):
 
 Day = Annotated[
     datetime | None,
-    typer.Option(metavar="DAY", formats=["%Y-%m-%d"], help="The day to build, UTC.", show_default="yesterday"),
+    typer.Option(metavar="DAY", formats=["%Y-%m-%d"], help="The day to build.", show_default="yesterday"),
 ]
 Force = Annotated[bool, typer.Option("--force", metavar="", help="Run also what succeeded for that day.")]
 _Warehouse = Annotated[str, typer.Argument(metavar="WAREHOUSE", help="The warehouse.")]
@@ -63,8 +63,8 @@ def run_job(
 def backfill(
     ctx: typer.Context,
     warehouse: _Warehouse,
-    since: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=["%Y-%m-%d"], help="The first day, UTC.")],
-    until: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=["%Y-%m-%d"], help="The last day, UTC.")],
+    since: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=["%Y-%m-%d"], help="The first day.")],
+    until: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=["%Y-%m-%d"], help="The last day.")],
     job: Annotated[list[str] | None, typer.Option(metavar="JOB", help="Only this job; may be repeated.")] = None,
     force: Force = False,
     wait: _Wait = "10m",

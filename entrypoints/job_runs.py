@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from starberg.entrypoints.assembly import ingestion_of, loads_of, pipeline_of
 from starberg.etl.alerts import COMPARED, has_dropped
 from starberg.etl.day_ranges import unpacked
 from starberg.etl.jobs import (
@@ -64,9 +65,12 @@ class Request:
 
 
 def run(lake: Lake, warehouse: str, request: Request, *, ingest: bool = True, **how: Any) -> RunResult:
-    """Run jobs as one run on one branch; `how` is what `Lake.run` takes. Jobs that are done are only recorded."""
+    """Run jobs as one run on one branch; `how` is what `Lake.run` takes. Jobs that are done are only recorded.
+
+    A warehouse that declares no jobs is run as a whole, unless the request picks some of those it has by default.
+    """
     declared = lake.warehouse(warehouse)
-    return _run(lake, declared, _planned(lake, declared, request), request, ingest=ingest, **how)
+    return _run(lake, declared, _asked(lake, declared, request), request, ingest=ingest, **how)
 
 
 def run_stage(
@@ -74,10 +78,12 @@ def run_stage(
 ) -> RunResult:
     """Do one stage of a run of a whole warehouse; `how` is what `run_options` takes."""
     declared, request = lake.warehouse(warehouse), Request()
-    runs = _planned(lake, declared, request) if declared.jobs else []
-    with lake._pipeline(declared) as pipeline:
+    runs = _asked(lake, declared, request)
+    with pipeline_of(lake, declared) as pipeline:
         options = run_options(lake, declared, runs, request, **how)
-        return pipeline.stages().run(stage, run_id, options, lake._ingest(declared, pipeline.chains, source, full=full))
+        return pipeline.stages().run(
+            stage, run_id, options, loads_of(lake, declared, pipeline.chains, source, full=full)
+        )
 
 
 def backfill(
@@ -130,8 +136,8 @@ def plan(lake: Lake, warehouse: str, target: date | None, *, sql: bool = False) 
         jobs.append(job)
     tables = sorted({table for job in jobs if job.due for table in job.tables}, key=list(declared.tables).index)
     compiled = {name: lake.compile(f"{warehouse}.{name}") for name in tables} if sql else {}
-    target = target or yesterday(lake.clock.now())
-    return Plan(warehouse, target, lake._ingestion(declared, Chains(lake.store, warehouse)).plan(), jobs, compiled)
+    target = target or yesterday(lake.clock.now(), declared.zone)
+    return Plan(warehouse, target, ingestion_of(lake, declared, Chains(lake.store, warehouse)).plan(), jobs, compiled)
 
 
 def states(lake: Lake, warehouse: str | None) -> list[JobState]:
@@ -207,10 +213,15 @@ def _why(run: JobRun) -> str:
     return "succeeded, and is built again where rows changed since" if run.done else "has not succeeded for this date"
 
 
+def _asked(lake: Lake, declared: Warehouse, request: Request) -> list[JobRun]:
+    picks = request.date or request.names or request.only or request.force
+    return _planned(lake, declared, request) if declared.jobs or picks else []
+
+
 def _planned(
     lake: Lake, declared: Warehouse, request: Request, succeeded: Collection[tuple[str, date]] | None = None
 ) -> list[JobRun]:
-    target = request.date or yesterday(lake.clock.now())
+    target = request.date or yesterday(lake.clock.now(), declared.zone)
     jobs = picked(declared, request.only, request.names)
     if not jobs:
         raise UsageError(f"{declared.name} has no jobs over {request.only or 'its tables'}")
@@ -249,17 +260,13 @@ def _run(
     ingest: bool,
     source: str | None = None,
     full: bool = False,
-    allow_deletes: Sequence[str] = (),
-    rebuild: bool = True,
-    wait_s: float = 600.0,
-    checks: Sequence[DataQualityCheck] = (),
+    **how: Any,
 ) -> RunResult:
-    with lake._pipeline(declared) as pipeline:
-        how: dict[str, Any] = {"allow_deletes": allow_deletes, "rebuild": rebuild, "wait_s": wait_s, "checks": checks}
+    with pipeline_of(lake, declared) as pipeline:
         options = run_options(lake, declared, runs, request, **how)
-        if all(run.skipped for run in runs):
+        if runs and all(run.skipped for run in runs):
             return pipeline.skip(options)
-        return pipeline.run(options, lake._ingest(declared, pipeline.chains, source, full=full) if ingest else None)
+        return pipeline.run(options, loads_of(lake, declared, pipeline.chains, source, full=full) if ingest else None)
 
 
 def run_options(
@@ -273,7 +280,7 @@ def run_options(
     wait_s: float = 600.0,
     checks: Sequence[DataQualityCheck] = (),
 ) -> RunOptions:
-    """Return how to run some jobs as one run."""
+    """Return how to run some jobs as one run; without any, the whole warehouse."""
     from starberg.etl.build_writer import BuildOptions
     from starberg.etl.pipeline import RunOptions
 
@@ -283,7 +290,7 @@ def run_options(
         rebuild=[table for run in wanted if run.force and not run.dated for table in run.tables],
         allow_deletes=declared.with_same_stream(allow_deletes),
         stop_on_edit=not rebuild,
-        only=tables_to_build(declared, runs, lake.look().tables, whole=whole),
+        only=tables_to_build(declared, runs, () if whole else lake.look().tables, whole=whole),
         dates=sorted({run.target_date for run in wanted if run.dated and (run.exact or run.force)}),
         restate_late=not any(run.exact for run in wanted),
     )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starberg.engines.duckdb import DuckDBEngine
+from starberg.entrypoints.assembly import loads_of, pipeline_of
 from starberg.etl.jobs import Only
 from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.project import Warehouses
 from starberg.etl.results import (
     JobResult,
     JobState,
-    LoadResult,
     MaintainResult,
     Plan,
     QueryResult,
@@ -36,9 +34,9 @@ from starberg.utils.sql import quote_name, text
 if TYPE_CHECKING:
     import duckdb
 
-    from starberg.etl.pipeline import Pipeline
+    from starberg.engines.base import Engine
+    from starberg.engines.clients import QueryClient
     from starberg.etl.quality import DataQualityCheck
-    from starberg.ingestion.ingest_pipeline import Ingestion
     from starberg.storage.maintenance import Policy
 
 
@@ -55,6 +53,9 @@ class Lake:
     home: Path
     project: Path | None
     reopen: Callable[[Mapping[str, str]], Lake]
+    open_client: Callable[[str], QueryClient]
+    computing: Callable[[DuckDBEngine], Engine] = lambda engine: engine
+    """Returns what builds tables: the engine of this machine itself, or Spark beside it."""
 
     def run(
         self,
@@ -75,7 +76,7 @@ class Lake:
         """Ingest, build, check and publish a warehouse; without `etl`, only land what changed.
 
         A warehouse that declares jobs, and any with `date`, `force` or `only`, is run by its jobs: tables that are
-        built by date for `date` (default: yesterday, UTC, and every date whose rows changed since), a job that
+        built by date for `date` (default: yesterday, and every date whose rows changed since), a job that
         succeeded for it before only with `force`. `only` picks the jobs over dimensions, or those over anything else.
         `checks` are made beside the warehouse's own.
 
@@ -86,24 +87,11 @@ class Lake:
         _check_tables(declared, allow_deletes)
         if not etl:
             return self._ingest_only(declared, source, full=full)
-        if declared.jobs or date or force or only:
-            from starberg.entrypoints.job_runs import Request, run
+        from starberg.entrypoints.job_runs import Request, run
 
-            request = Request(date, only=only, force=force, command="run" if ingest else "etl")
-            how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes, "checks": checks}
-            return run(self, warehouse, request, ingest=ingest, rebuild=rebuild, wait_s=wait_s, **how)
-        with self._pipeline(declared) as pipeline:
-            from starberg.etl.build_writer import BuildOptions
-            from starberg.etl.pipeline import RunOptions
-
-            options = RunOptions(
-                command="run" if ingest else "etl",
-                build=BuildOptions(allow_deletes=declared.with_same_stream(allow_deletes), stop_on_edit=not rebuild),
-                wait_s=wait_s,
-                checks=checks,
-            )
-            loads = self._ingest(declared, pipeline.chains, source, full=full) if ingest else None
-            return pipeline.run(options, loads)
+        request = Request(date, only=only, force=force, command="run" if ingest else "etl")
+        how: dict[str, Any] = {"source": source, "full": full, "allow_deletes": allow_deletes, "checks": checks}
+        return run(self, warehouse, request, ingest=ingest, rebuild=rebuild, wait_s=wait_s, **how)
 
     def run_stage(
         self,
@@ -132,7 +120,7 @@ class Lake:
     def run_job(
         self, warehouse: str, job: str, date: date | None = None, *, force: bool = False, wait_s: float = 600.0
     ) -> JobResult:
-        """Run one job for a date (default: yesterday, UTC, and those that are due); return its counts.
+        """Run one job for a date (default: yesterday, and those that are due); return its counts.
 
         UsageError lists the jobs there are; all else as `run`.
         """
@@ -227,7 +215,7 @@ class Lake:
         declared = self.warehouse(warehouse)
         _check_tables(declared, tables)
         options = RunOptions(command="rebuild", build=BuildOptions(rebuild=tables or "*"), wait_s=wait_s)
-        with self._pipeline(declared) as pipeline:
+        with pipeline_of(self, declared) as pipeline:
             return pipeline.run(options)
 
     def restate(
@@ -236,7 +224,7 @@ class Lake:
         """Derive the history of some keys again from the raw loads that are published, check and publish.
 
         The keys are those of dimensions with history (`tables`; default: all) that were observed to change, or of which
-        a version took effect, from one UTC day to the other, both inclusive. UsageError if there is no such dimension.
+        a version took effect, from one day to the other, both inclusive. UsageError if there is no such dimension.
         """
         from starberg.etl.build_writer import BuildOptions, Restate
         from starberg.etl.pipeline import RunOptions
@@ -251,12 +239,12 @@ class Lake:
         if until < since:
             raise UsageError(f"{until} is before {since}", hint="Write --from first day --to last day.")
         options = RunOptions("restate", build=BuildOptions(restate=Restate(since, until, tables)), wait_s=wait_s)
-        with self._pipeline(declared) as pipeline:
+        with pipeline_of(self, declared) as pipeline:
             return pipeline.run(options)
 
     def verify(self, warehouse: str, *, wait_s: float = 600.0) -> VerifyResult:
         """Compare every published table with a rebuild from raw; publishes nothing."""
-        with self._pipeline(self.warehouse(warehouse)) as pipeline:
+        with pipeline_of(self, self.warehouse(warehouse)) as pipeline:
             return pipeline.verify(wait_s)
 
     def maintain(
@@ -275,7 +263,7 @@ class Lake:
         there = {name.split(".")[0] for name in self.look().tables}
         results = []
         for name in [warehouse] if warehouse else sorted(there & set(self.warehouses)):
-            with self._pipeline(self.warehouse(name)) as pipeline:
+            with pipeline_of(self, self.warehouse(name)) as pipeline:
                 upkeep = pipeline.upkeep(policy)
                 results.append(upkeep.outlook() if dry_run else upkeep.run(wait_s))
         return results
@@ -288,8 +276,17 @@ class Lake:
         """
         return self.reader(warehouse, at, own=True, confined=False).connection
 
-    def query(self, sql: str, *, warehouse: str | None = None, at: str | None = None) -> QueryResult:
-        """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous."""
+    def query(
+        self, sql: str, *, warehouse: str | None = None, at: str | None = None, engine: str = "duckdb"
+    ) -> QueryResult:
+        """Answer one SQL question over one state of the catalog; UsageError for SQL that is wrong or ambiguous.
+
+        The SQL is DuckDB's; another `engine` (dremio, trino, spark) is asked the same, translated.
+        """
+        if engine != "duckdb":
+            from starberg.entrypoints import remote_query
+
+            return remote_query.answer(self, self.open_client(engine), sql, warehouse, at)
         from starberg.entrypoints.query import answer
 
         return answer(self, sql, warehouse, at)
@@ -440,42 +437,10 @@ class Lake:
     def _ingest_only(self, declared: Warehouse, source: str | None, *, full: bool) -> RunResult:
         run_id, started_at, started = new_run_id(self.clock), self.clock.now(), self.clock.monotonic()
         chains = Chains(self.store, declared.name)
-        loads = list(self._ingest(declared, chains, source, full=full)(run_id))
+        loads = list(loads_of(self, declared, chains, source, full=full)(run_id))
         duration_ms = round((self.clock.monotonic() - started) * 1000)
         status = Status.SUCCESS if loads else Status.SKIPPED
         return RunResult(run_id, declared.name, status, started_at, self.clock.now(), duration_ms, loads=loads)
-
-    def _ingest(
-        self, declared: Warehouse, chains: Chains, source: str | None, *, full: bool
-    ) -> Callable[[str], Iterator[LoadResult]]:
-        def loads(run_id: str) -> Iterator[LoadResult]:
-            for manifest in self._ingestion(declared, chains).run(run_id, source=source, full=full):
-                yield LoadResult(f"{manifest.source}.{manifest.stream}", manifest.seq, manifest.rows, manifest.requests)
-
-        return loads
-
-    def _ingestion(self, declared: Warehouse, chains: Chains) -> Ingestion:
-        from starberg.ingestion.ingest_pipeline import Ingestion
-
-        return Ingestion(
-            declared.name, declared.sources, self.store, chains, self.open_engine, self.secret_of, self.clock
-        )
-
-    @contextmanager
-    def _pipeline(self, declared: Warehouse) -> Iterator[Pipeline]:
-        from starberg.etl.pipeline import Pipeline
-        from starberg.etl.run_session import Sessions
-
-        with tempfile.TemporaryDirectory(prefix="starberg-run-") as scratch:
-            sessions = Sessions(
-                declared.name,
-                catalog=self.catalog,
-                store=self.store,
-                open_engine=self.open_engine,
-                scratch=Path(scratch),
-                clock=self.clock,
-            )
-            yield Pipeline(declared, sessions)
 
     def reader(
         self,

@@ -24,11 +24,22 @@ class Queries:
     What a CALL leaves is there for the statements after it, computed on their state.
     """
 
-    def __init__(self, session: Session, warehouse: str | None, at: str | None, form: Format) -> None:
+    def __init__(
+        self,
+        session: Session,
+        warehouse: str | None,
+        at: str | None,
+        form: Format,
+        *,
+        engine: str = "duckdb",
+        output: Path | None = None,
+    ) -> None:
         self._session = session
         self._warehouse = warehouse
         self._at = at
+        self._engine = engine
         self._form = form
+        self._output = output
         self._called: dict[str, str] = {}
 
     def run(self, sql: str) -> None:
@@ -36,8 +47,13 @@ class Queries:
         words = {token.text.lower() for token in split_tokens(sql) or []}
         before = [call for left, call in self._called.items() if left in words]
         text = ";\n".join([*before, sql]) if before else sql
-        result = self._session.lake.query(text, warehouse=self._warehouse, at=self._at)
-        self._session.answer_rows(result.columns, result.rows, self._form)
+        result = self._session.lake.query(text, warehouse=self._warehouse, at=self._at, engine=self._engine)
+        if self._output is None:
+            self._session.answer_rows(result.columns, result.rows, self._form)
+            return
+        from starberg.entrypoints.export import write
+
+        self._session.answer({"file": str(self._output), "rows": write(result, self._output)})
 
     def _run_one(self, sql: str) -> None:
         """Run one statement of several; remember a CALL."""
@@ -50,6 +66,8 @@ class Queries:
         found = statements(sys.stdin.read())
         if not found:
             raise UsageError("there is no SQL on stdin", hint='Type `starberg query "select …"`')
+        if self._output is not None:
+            found = [";\n".join(found)]
         for sql in found:
             self._run_one(sql)
 

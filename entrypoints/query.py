@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starberg.entrypoints.lake import Lake
 
 _CHUNK = 10_000
+BATCH_ROWS = 65_536
 _NO_TABLE = re.compile(r'Table with name (?:"(?P<quoted>.+?)"|(?P<plain>.+?)) does not exist')
 """How DuckDB says it. What it suggests then is one of its own tables: of ours it knows only those that were opened."""
 
@@ -48,7 +49,7 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
         engine.close()
         if found := _NO_TABLE.search(str(error)):
             known = [*state.tables, *script.names.library.names(Kind.VIEW)]
-            raise _no_table(found["quoted"] or found["plain"], known) from error
+            raise no_table(found["quoted"] or found["plain"], known) from error
         raise
     except BaseException:
         engine.close()
@@ -62,7 +63,7 @@ def answer(lake: Lake, sql: str, warehouse: str | None, at: str | None) -> Query
         finally:
             engine.close()
 
-    return QueryResult(columns, rows(), lambda: cursor.to_arrow_table())
+    return QueryResult(columns, rows(), cursor.to_arrow_table, lambda: engine.batches(cursor, BATCH_ROWS).reader())
 
 
 def into(lake: Lake, statement: str, warehouse: str | None) -> str:
@@ -200,7 +201,7 @@ def _owner(function: exp.Anonymous) -> str:
     return str(function.parent.db) if isinstance(function.parent, exp.Table) else ""
 
 
-def _no_table(name: str, tables: Collection[str]) -> UsageError:
+def no_table(name: str, tables: Collection[str]) -> UsageError:
     """Return the error for a table that does not exist, with the nearest that do."""
     nearest = get_close_matches(name.split(".")[-1].lower(), {table.split(".")[1] for table in tables}, n=1)
     full = sorted(table for table in tables if table.split(".")[1] in nearest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ByteSize
 
 from starberg.entrypoints.commands import app
 from starberg.utils.settings import Settings, variable
@@ -26,7 +27,8 @@ def settings_part() -> str:
     for name, field in Settings.model_fields.items():
         secret = "SecretStr" in str(field.annotation)
         key = "" if secret or name == "env" else f"`{name}`"
-        default = f"`{field.default}`" if field.default not in (None, "") else ""
+        said = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
+        default = f"`{said}`" if said not in (None, "") else ""
         lines.append(f"| `{variable(name)}` | {key} | {default} | {field.description} |")
     return "\n".join(lines)
 

@@ -67,7 +67,7 @@ def timetable(lake: Lake, warehouses: Sequence[str] = ()) -> dict[str, list[Item
         except StarbergError as error:
             found[name] = error
             continue
-        if items := items_of(declared.schedules, declared.jobs):
+        if items := items_of(declared.schedules, declared.jobs, declared.zone):
             found[name] = items
     return found
 
@@ -82,15 +82,10 @@ def listed(lake: Lake, warehouses: Sequence[str] = ()) -> list[dict[str, Any]]:
             continue
         ledger = Ledger(lake.store, name)
         for item in items:
-            row = {"warehouse": name, "name": item.name, "rule": item.rule, "missed": item.missed}
             newest = ledger.newest(item.name, now)
-            last = {"tick": newest and newest.tick, "state": newest and newest.state.value}
-            said = {
-                "status": newest and newest.status,
-                "error": newest and newest.error,
-                "run_id": newest and newest.run_id,
-            }
-            rows.append(row | last | said | {"next_at": after(item.rule, now)})
+            row: dict[str, Any] = {"warehouse": name, "name": item.name, "rule": item.rule, "missed": item.missed}
+            row |= {what: getattr(newest, what, None) for what in ("tick", "state", "status", "error", "run_id")}
+            rows.append(row | {"next_at": after(item.rule, now)})
     return rows
 
 

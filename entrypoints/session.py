@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -110,7 +110,7 @@ class Session:
         """Print the rows of a query to stdout."""
         from starberg.entrypoints.output import show_rows
 
-        with _pipe_watched():
+        with _pipe_watched(), _let_go(rows):
             show_rows(columns, rows, form, sys.stdout)
             sys.stdout.flush()
 
@@ -119,6 +119,16 @@ class Session:
         if error and self.debug:
             sys.stderr.write(self.redact("".join(traceback.format_exception(error))))
         sys.stderr.write(f"starberg: {one_line(self.redact(message))}\n")
+
+
+@contextmanager
+def _let_go(rows: Iterable[Any]) -> Iterator[None]:
+    """End a question whose rows were not all wanted (a terminal shows the first ones) at once, where it is computed."""
+    try:
+        yield
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ def due_checks(
     has_runs = f"{warehouse.name}.{RUNS}" in existing
     there = {*existing} - {f"{warehouse.name}.{name}" for name in build.stale} | {*moved}
     brought = {t.name: t.rows_inserted + t.rows_updated for t in build.tables}
+    today = warehouse.zone.today(now)
     checks: list[Check] = []
     for table in warehouse.tables.values():
         if table.id in existing:
@@ -36,7 +37,7 @@ def due_checks(
         related = {table.id, *(f"{table.warehouse}.{name}" for name in _checked_against(table))}
         if table.id in there and related & {*moved}:
             checks += invariants(table, warehouse, build.scopes)
-            checks += header_checks(table, brought.get(table.name, 0), now.date(), has_runs=has_runs)
+            checks += header_checks(table, brought.get(table.name, 0), warehouse, today, has_runs=has_runs)
     if moved:
         checks += [*own_checks(warehouse, there), *(check.check() for check in passed)]
     return checks

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -86,7 +86,7 @@ class Build:
         self._writer = Writer(engine, tables, run_id, verify=options.verify)
         self._staging = StagingBuild(warehouse, engine, self._writer, chains, scratch, options)
         self._keyed = KeyedBuild(warehouse, engine, self._writer, tables.pointers)
-        today = clock.now().date()
+        today = warehouse.zone.today(clock.now())
         self._dated = DatedBuild(warehouse, engine, self._writer, tables.pointers, options, today)
         self._clock = clock
         self._options = options
@@ -108,6 +108,7 @@ class Build:
         self._engine.run(f"CREATE SCHEMA IF NOT EXISTS {quote_name(self._warehouse.name)}")
         self._engine.run(f"SET search_path = {text(self._warehouse.name)}")
         wanted = selected(self._warehouse, self._options.only, self._tables.pointers)
+        self._check_declared(wanted)
         for table in self._warehouse.tables.values():
             if table.kind == Kind.CHECK:
                 continue
@@ -131,6 +132,14 @@ class Build:
             )
         self._result.notes += [*self._dated.notes, *self._left_over()]
         return self._result
+
+    def _check_declared(self, wanted: Collection[str]) -> None:
+        """Refuse what the engine cannot compute before anything is; staging SELECTs are the local engine's."""
+        for table in self._warehouse.tables.values():
+            computed = table.kind is Kind.CHECK or (table.kind is not Kind.STAGING and table.name in wanted)
+            if computed and (problem := self._engine.refused(table.select)):
+                hint = "Write it another way, or build with STARBERG_ENGINE=duckdb."
+                raise DeclarationError(str(table.path), problem, hint=hint)
 
     def _leave(self, table: Table) -> None:
         """Note of a table that is not to be built whether it is stale; new loads do not make staging so.
@@ -323,9 +332,10 @@ class Build:
         references = self._references(table)
         header, key = dimensions.header_of(table), table.surrogate_key
         if header.calendar:
-            calendar = dimensions.calendar_days(header.calendar, references)
+            calendar = dimensions.calendar_days(header.calendar, references, self._warehouse.zone)
             columns = self._engine.columns(with_relations({"calendar": calendar}, table.select))
-            return self._apply(table, [key], dimensions.date_dimension(table, columns, references)), 0
+            rows = dimensions.date_dimension(table, columns, references, self._warehouse.zone)
+            return self._apply(table, [key], rows), 0
         columns = self._engine.columns(dimensions.members(table))
         before = self._tables.load(table.id)
         has = {f.name for f in before.schema.fields} if before else set()

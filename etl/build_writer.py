@@ -10,6 +10,7 @@ from starberg.engines.base import Engine
 from starberg.etl.model import Table
 from starberg.etl.results import TableDifference
 from starberg.etl.row_delta import BOOKKEEPING, Counts, RowDelta, Target
+from starberg.etl.zone import Zone
 from starberg.storage.branch_tables import BranchTables
 from starberg.storage.columns import PartitionBy
 from starberg.utils.sql import names, quote, quote_name, text
@@ -17,15 +18,17 @@ from starberg.utils.sql import names, quote, quote_name, text
 
 @dataclass(frozen=True)
 class Restate:
-    """The keys of some type 2 dimensions (default: all) that changed from one UTC day to another, both inclusive."""
+    """The keys of some type 2 dimensions (default: all) that changed from one day to another, both inclusive."""
 
     since: date
     until: date
     tables: Collection[str] = ()
 
-    def within(self, column: str) -> str:
-        """Return the condition that a time is in the range."""
-        return f"{column} >= DATE {text(str(self.since))} AND {column} < DATE {text(str(self.until))} + INTERVAL 1 DAY"
+    def within(self, column: str, zone: Zone) -> str:
+        """Return the condition that a time (UTC) is in the range."""
+        since = zone.start_of(f"DATE {text(str(self.since))}")
+        until = zone.start_of(f"DATE {text(str(self.until))} + INTERVAL 1 DAY")
+        return f"{column} >= {since} AND {column} < {until}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class BuildOptions:
     """How to build. `rebuild` names tables to build anew (`*`: all); `verify` compares instead of trusting.
 
     `restate` derives the history of some keys again from the raw loads that are published. `only` names the tables to
-    build (none: all); the others stay as they are, even if they are stale. `dates` are the days (UTC) to build of facts
+    build (none: all); the others stay as they are, even if they are stale. `dates` are the days to build of facts
     that are built by date (none: those that are due); other tables have no dates. With `dates`, built days whose rows
     changed since are built again too, unless `restate_late` is off.
     """
@@ -80,6 +83,10 @@ class Writer:
     def temp(self, name: str, select: str) -> None:
         """Compute a SELECT into a temporary table, replacing an earlier one."""
         self._engine.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table, if it is there."""
+        self._engine.run(f"DROP TABLE IF EXISTS {name}")
 
     def read(self, wanted: Target, into: str, columns: Sequence[str] = ()) -> Target:
         """Copy the rows in a target's scope, and where they stand, to a temporary table; return the target with it."""

@@ -15,9 +15,10 @@ from starberg.etl import facts
 from starberg.etl.build_writer import BuildOptions, Writer, target
 from starberg.etl.compile import LOAD, RUN, staging_key
 from starberg.etl.control import BuildState
-from starberg.etl.dates import Dates, Due, due_dates, header_of, last_period, period, without_dates
+from starberg.etl.dates import Dates, due_dates, header_of, last_period, period, without_dates, zone_of
 from starberg.etl.dates_reached import Days, days_reached
-from starberg.etl.day_ranges import packed, ranges, within
+from starberg.etl.day_ranges import packed
+from starberg.etl.fingerprints import fingerprint, zone_in
 from starberg.etl.headers import Lookup
 from starberg.etl.keyed import Refused
 from starberg.etl.model import Table, Warehouse
@@ -25,18 +26,17 @@ from starberg.etl.rekey import Rekey, placed
 from starberg.etl.row_delta import Counts, Target
 from starberg.etl.snapshots import Snapshots, covered
 from starberg.utils.errors import DeclarationError
-from starberg.utils.sql import names, quote, quote_name
+from starberg.utils.sql import differing, names, quote, quote_name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build does of a fact built by date: the days it builds, its days afterwards, and what is left due."""
+    """What a build does of a fact built by date: the days it builds, and its days afterwards."""
 
     days: Sequence[date]
     dates: Dates
     state: BuildState | None
     anew: bool
-    left: Due
 
 
 class DatedBuild:
@@ -76,7 +76,7 @@ class DatedBuild:
             self._check_days(table, days)
         else:
             self._check_type(table)
-            on_days = within(quote_name(header.date), days)
+            on_days = zone_of(table, self._warehouse).within(quote_name(header.date), days)
             rows = f"SELECT * FROM ({facts.source_rows(table)}) WHERE {on_days}"
             self._writer.temp(facts.source_relation(table), rows)
 
@@ -103,7 +103,8 @@ class DatedBuild:
         self._writer.temp("computed", facts.fact(table, self._warehouse))
         if plan.anew or table.id not in self._pointers:
             return self._writer.bring(target(table, list(facts.grain(table))), "computed")
-        on_days = within(f"s.{quote_name(header_of(table).date)}", plan.days)
+        column = f"s.{quote_name(header_of(table).date)}"
+        on_days = zone_of(table, self._warehouse).within(column, plan.days)
         rekeyed = self.rekey.find(table, plan.state.inputs if plan.state else {}, but=on_days)
         if not plan.days and not rekeyed:
             return Counts()
@@ -125,7 +126,8 @@ class DatedBuild:
         header = header_of(table)
         dates = Dates.of(state) if table.id in self._pointers else Dates()
         if anew:
-            dates = Dates(dates.built).changed(() if header.is_snapshot else self._every_day(table))
+            dates = Dates(dates.built | self._days_now(table, state, dates))
+            dates = dates.changed(() if header.is_snapshot else self._every_day(table))
         elif state and without_dates(dict(state.inputs)) != dict(inputs):
             dates = dates.changed(self._changed(table, state, dates))
         known = replace(state or BuildState("", {}, {}), inputs=dates.inputs())
@@ -136,9 +138,8 @@ class DatedBuild:
         elif not self._options.verify:
             days |= {*due.missing, *due.late}
         dates = dates.build(days)
-        left = due_dates(table, replace(known, inputs=dates.inputs()), self._today)
-        self._tell(table, left)
-        return Plan(sorted(days), dates, state, anew, left)
+        self._tell(table, due_dates(table, replace(known, inputs=dates.inputs()), self._today).older)
+        return Plan(sorted(days), dates, state, anew)
 
     def _asked(self, table: Table) -> set[date]:
         """Return the days or months asked for, without those of a snapshot that are not over."""
@@ -151,13 +152,13 @@ class DatedBuild:
             self.notes.append(f"{table.id} is a {header.load} and {packed(early)} is not over: not built")
         return days - early
 
-    def _tell(self, table: Table, left: Due) -> None:
-        if left.older:
-            count = len(left.older)
-            what = f"{count} day{'s' if count > 1 else ''} older than restate_days ({header_of(table).restate_days})"
-            first, last = next(ranges(left.older))[0], list(ranges(left.older))[-1][1]
+    def _tell(self, table: Table, older: Sequence[date]) -> None:
+        """Note the days that are due and that no run builds unless it is asked for them."""
+        if older:
+            what = f"{len(older)} day{'s' * (len(older) > 1)} older than restate_days ({header_of(table).restate_days})"
+            span = f"{older[0]} to {older[-1]}"
             self.notes.append(
-                f"{table.id}: {what} changed or were never built, {first} to {last}: build them by --date or backfill"
+                f"{table.id}: {what} changed or were never built, {span}: build them by --date or backfill"
             )
 
     def _changed(self, table: Table, state: BuildState, dates: Dates) -> set[date]:
@@ -195,9 +196,8 @@ class DatedBuild:
             keys = quote_name(f"differing_{name}")
             there = {column.name for column in self._engine.columns(f"FROM {before}")} - {LOAD, RUN}
             shared = names([c.name for c in self._engine.columns(f"FROM {now}") if c.name in there])
-            one, other = (f"SELECT {shared} FROM {rows}" for rows in (before, now))
-            both = f"({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})"
-            self._writer.temp(keys, f"SELECT DISTINCT {key} FROM ({both})")
+            moved = differing(f"SELECT {shared} FROM {before}", f"SELECT {shared} FROM {now}")
+            self._writer.temp(keys, f"SELECT DISTINCT {key} FROM ({moved})")
 
         def rows(columns: Sequence[str]) -> str:
             """The touched rows, as they were and as they are."""
@@ -222,17 +222,27 @@ class DatedBuild:
         self._writer.temp("rows_then", f"SELECT * EXCLUDE ({LOAD}) FROM ({facts.source_rows(table, part)})")
         self._writer.temp("rows_now", f"SELECT * EXCLUDE ({LOAD}) FROM ({facts.source_rows(table)})")
         columns = names([column.name for column in self._engine.columns("FROM rows_now")])
-        one, other = f"SELECT {columns} FROM rows_then", f"SELECT {columns} FROM rows_now"
-        both = f"({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})"
-        return self._days_of(both, header_of(table).date)
+        moved = differing(f"SELECT {columns} FROM rows_then", f"SELECT {columns} FROM rows_now")
+        return self._days_of(moved, header_of(table).date)
 
     def _days_of(self, rows: str, column: str) -> set[date]:
         """Return the days of some rows; those without a day are in no fact."""
-        day = f"CAST({quote_name(column)} AS DATE)"
+        day = self._warehouse.zone.day_of(quote_name(column))
         return {
             date.fromisoformat(found)
             for (found,) in self._engine.rows(f"SELECT DISTINCT {day}::VARCHAR FROM ({rows}) WHERE {day} IS NOT NULL")
         }
+
+    def _days_now(self, table: Table, state: BuildState | None, dates: Dates) -> set[date]:
+        """Return the days on which the rows of the built days are in another time zone than they were built with."""
+        if state is None or not dates.built or header_of(table).is_snapshot:
+            return set()
+        before = zone_in(state.columns)
+        if before == zone_in(fingerprint(table, self._warehouse)[1]):
+            return set()
+        column = header_of(table).date
+        rows = f"SELECT * FROM ({facts.source_rows(table)}) WHERE {before.within(quote_name(column), dates.built)}"
+        return self._days_of(rows, column)
 
     def _every_day(self, table: Table) -> set[date]:
         self._check_type(table)
@@ -243,7 +253,7 @@ class DatedBuild:
 
     def _check_days(self, table: Table, days: Sequence[date]) -> None:
         column = header_of(table).date
-        outside = f"NOT coalesce({within(quote_name(column), days)}, false)"
+        outside = f"NOT coalesce({zone_of(table, self._warehouse).within(quote_name(column), days)}, false)"
         [(wrong,)] = self._engine.rows(f"SELECT count(*) FROM {facts.source_relation(table)} WHERE {outside}")
         if wrong:
             hint = f"Write run_date() as {column}: the day, or the month's last."

@@ -1,7 +1,7 @@
 """Facts that are built date by date: which days they have, and which are due. Pure.
 
-Days are UTC; a month is named by its last day. What a fact has is part of its build state, in the same publish as its
-rows.
+Days are those of the warehouse's time zone; a month is named by its last day. What a fact has is part of its build
+state, in the same publish as its rows.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
-from starberg.etl.control import BuildState
 from starberg.etl.day_ranges import DAY, every_day, packed, unpacked
 from starberg.etl.headers import FactHeader
-from starberg.etl.model import Table
+from starberg.etl.zone import UTC_DAYS, Zone
+
+if TYPE_CHECKING:
+    from starberg.etl.control import BuildState
+    from starberg.etl.model import Table, Warehouse
 
 _FIELDS = ("built", "late", "missing")
 
@@ -91,6 +95,11 @@ def header_of(table: Table) -> FactHeader:
     """Return the header of a fact."""
     assert isinstance(table.header, FactHeader)
     return table.header
+
+
+def zone_of(table: Table, warehouse: Warehouse) -> Zone:
+    """Return the zone in which a fact's `date` is read: that of a snapshot is the day itself, whatever its type."""
+    return UTC_DAYS if header_of(table).is_snapshot else warehouse.zone
 
 
 def is_by_date(table: Table) -> bool:

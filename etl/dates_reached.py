@@ -30,12 +30,12 @@ class Days:
 
     def driven(self, rows: str) -> str:
         """Return the days of some rows of the driver."""
-        return f"SELECT CAST({self.day} AS DATE) AS day FROM {rows} d"
+        return f"SELECT {self.day} AS day FROM {rows} d"
 
     def reached(self, to: Joined, rows: str, driver: str) -> str:
         """Return the days of the driver's rows that some rows of an input are joined to."""
         on = " AND ".join(f"d.{quote_name(own)} = r.{quote_name(name)}" for name, own in to.on.items())
-        return f"SELECT CAST({self.day} AS DATE) AS day FROM {driver} d SEMI JOIN {rows} r ON {on}"
+        return f"SELECT {self.day} AS day FROM {driver} d SEMI JOIN {rows} r ON {on}"
 
 
 def days_reached(table: Table, warehouse: Warehouse) -> Days:
@@ -57,7 +57,8 @@ def days_reached(table: Table, warehouse: Warehouse) -> Days:
     if day is None or not _grouped_by(select, day, name):
         raise Refused(f"rows of several {name} are looked at together")
     columns = _of_driver(day, driver, alone=not select.args.get("joins"))
-    return Days(table_name(driver), columns.pop(""), list(columns), all_joined(body, driver, warehouse))
+    on = warehouse.zone.day_of(columns.pop(""))
+    return Days(table_name(driver), on, list(columns), all_joined(body, driver, warehouse))
 
 
 def _grouped_by(select: exp.Select, day: exp.Expr, name: str) -> bool:

@@ -13,6 +13,7 @@ from starberg.etl.compile import LOAD, lineage_select, over_staging, with_relati
 from starberg.etl.headers import Calendar, DimensionHeader, Lookup
 from starberg.etl.model import UNKNOWN_KEY, Table
 from starberg.etl.surrogate_keys import numbered
+from starberg.etl.zone import Zone
 from starberg.storage.columns import SqlColumn
 from starberg.utils.sql import names, quote, quote_name, text
 
@@ -92,20 +93,27 @@ def date_key(value: str) -> str:
     return f"coalesce(year({value}) * 10000 + month({value}) * 100 + day({value}), {UNKNOWN_KEY})::BIGINT"
 
 
-def dates_in_use(references: Sequence[tuple[str, Lookup]]) -> str:
-    """Return the years, one row each, of all dates that look a date dimension up."""
+def date_of(value: str, zone: Zone) -> str:
+    """Return what the key of a date or time (UTC) is made from: its day, or in UTC as well itself."""
+    return value if zone.is_utc else zone.day_of(value)
+
+
+def dates_in_use(references: Sequence[tuple[str, Lookup]], zone: Zone) -> str:
+    """Return the years, one row each, of all dates and times that look a date dimension up."""
+    columns = [(relation, quote_name(lookup.own_columns()[0])) for relation, lookup in references]
     selects = [
-        f"SELECT DISTINCT year({quote_name(lookup.own_columns()[0])}) AS year FROM {relation} "
-        f"WHERE {quote_name(lookup.own_columns()[0])} IS NOT NULL"
-        for relation, lookup in references
+        f"SELECT DISTINCT year({date_of(column, zone)}) AS year FROM {relation} WHERE {column} IS NOT NULL"
+        for relation, column in columns
     ]
     return " UNION ".join(selects) if selects else "SELECT NULL::BIGINT AS year WHERE false"
 
 
-def date_dimension(table: Table, columns: Sequence[SqlColumn], references: Sequence[tuple[str, Lookup]]) -> str:
+def date_dimension(
+    table: Table, columns: Sequence[SqlColumn], references: Sequence[tuple[str, Lookup]], zone: Zone
+) -> str:
     """Return all rows of a date dimension: its declared range and every whole year in use outside it."""
     key = table.surrogate_key
-    rows = with_relations({"calendar": calendar_days(header_of(table).calendar, references)}, table.select)
+    rows = with_relations({"calendar": calendar_days(header_of(table).calendar, references, zone)}, table.select)
     unknown = unknown_member(key, columns, skip=[])
     return (
         f"SELECT {date_key(quote_name('date'))} AS {quote_name(key)}, *, false AS is_deleted, false AS is_inferred, "
@@ -113,12 +121,12 @@ def date_dimension(table: Table, columns: Sequence[SqlColumn], references: Seque
     )
 
 
-def calendar_days(calendar: Calendar | None, references: Sequence[tuple[str, Lookup]]) -> str:
+def calendar_days(calendar: Calendar | None, references: Sequence[tuple[str, Lookup]], zone: Zone) -> str:
     """Return the relation `calendar(date)`."""
     assert calendar is not None
     start, end = f"DATE {text(calendar.start)}", f"DATE {text(calendar.end)}"
     return (
         f"SELECT unnest(generate_series({start}, {end}, INTERVAL 1 DAY))::DATE AS date UNION "
         "SELECT unnest(generate_series(make_date(year, 1, 1), make_date(year, 12, 31), INTERVAL 1 DAY))::DATE "
-        f"FROM ({dates_in_use(references)})"
+        f"FROM ({dates_in_use(references, zone)})"
     )

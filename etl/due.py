@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from starberg.etl.jobs import yesterday
 from starberg.etl.schedule import GRACE, Job, Missed, Schedule, Timed, after, ticks
+from starberg.etl.zone import UTC_DAYS, Zone
 
 BACKOFF = timedelta(seconds=30)
 """How long to wait after the first try that met a service that is down; it doubles with each."""
@@ -61,10 +62,11 @@ class TickRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Item:
-    """A schedule or job of a warehouse, by its name."""
+    """A schedule or job of a warehouse, by its name, and the time zone of the warehouse's days."""
 
     name: str
     timed: Schedule | Job
+    zone: Zone = UTC_DAYS
 
     @property
     def rule(self) -> str:
@@ -153,15 +155,15 @@ def work_of(items: Sequence[Item], claimed: Sequence[TickRecord]) -> Work:
 
     A run of all covers the others; else each schedule is a run of its own, ingestion first.
     """
-    by_name = {item.name: item.timed for item in items}
+    by_name = {item.name: item for item in items}
     schedules: dict[str, Schedule] = {}
     jobs: dict[date, list[tuple[str, datetime]]] = {}
     for record in claimed:
-        timed = by_name[record.item]
+        timed = by_name[record.item].timed
         if isinstance(timed, Schedule):
             schedules[record.item] = timed
         else:
-            jobs.setdefault(yesterday(record.tick), []).append((record.item, record.tick))
+            jobs.setdefault(yesterday(record.tick, by_name[record.item].zone), []).append((record.item, record.tick))
     parts = _schedule_parts(schedules)
     parts += [Part(tuple(name for name, _ in due), jobs=tuple(due), date=day) for day, due in sorted(jobs.items())]
     return Work(parts, claimed)
@@ -187,7 +189,7 @@ def _record(item: Item, tick: datetime, state: TickState, now: datetime) -> Tick
     return TickRecord(item=item.name, tick=tick, rule=item.rule, state=state, at=now)
 
 
-def items_of(schedules: dict[str, Schedule], jobs: dict[str, Job]) -> list[Item]:
-    """Return the items of a warehouse."""
+def items_of(schedules: dict[str, Schedule], jobs: dict[str, Job], zone: Zone = UTC_DAYS) -> list[Item]:
+    """Return the items of a warehouse that counts in the days of a time zone."""
     timed: dict[str, Timed] = {**schedules, **jobs}
-    return [Item(name, rule) for name, rule in timed.items() if isinstance(rule, Schedule | Job)]
+    return [Item(name, rule, zone) for name, rule in timed.items() if isinstance(rule, Schedule | Job)]

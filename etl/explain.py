@@ -7,8 +7,7 @@ from datetime import date
 from starberg.engines.base import Engine
 from starberg.etl import dimensions, facts
 from starberg.etl.compile import OBSERVED, OP, ROW_NUMBER, dependents_on, lookups, with_relations
-from starberg.etl.dates import header_of, is_by_date
-from starberg.etl.day_ranges import within
+from starberg.etl.dates import header_of, is_by_date, zone_of
 from starberg.etl.headers import Lookup, StagingHeader
 from starberg.etl.history import History, referenced
 from starberg.etl.keyed import Refused, keyed
@@ -97,9 +96,10 @@ class Compiler:
         if header.is_type2:
             return views | self._history(History.of(table, self._warehouse), references)
         if header.calendar:
-            calendar = dimensions.calendar_days(header.calendar, references)
+            zone = self._warehouse.zone
+            calendar = dimensions.calendar_days(header.calendar, references, zone)
             columns = self._engine.columns(with_relations({"calendar": calendar}, table.select))
-            return views | {table.id: dimensions.date_dimension(table, columns, references)}
+            return views | {table.id: dimensions.date_dimension(table, columns, references, zone)}
         columns = self._engine.columns(dimensions.members(table))
         return views | {table.id: dimensions.dimension(table, columns, references, exists=False, mark=0)}
 
@@ -141,5 +141,5 @@ class Compiler:
         if needs_history(table):
             snapshots = Snapshots(self._warehouse, self._engine)
             return snapshots.views(table) | {source: snapshots.source(table, [_DAY])}
-        on_day = within(quote_name(header_of(table).date), [_DAY])
+        on_day = zone_of(table, self._warehouse).within(quote_name(header_of(table).date), [_DAY])
         return {source: f"SELECT * FROM ({facts.source_rows(table)}) WHERE {on_day}"}

@@ -13,10 +13,11 @@ from starberg.etl.compile import (
     source_select,
     with_deleted_at,
 )
-from starberg.etl.dimensions import date_key, header_of
+from starberg.etl.dimensions import date_key, date_of, header_of
 from starberg.etl.headers import BridgeHeader, FactHeader, Lookup
 from starberg.etl.history import valid_at, valid_versions
 from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
+from starberg.etl.zone import Zone
 from starberg.utils.errors import DeclarationError
 from starberg.utils.sql import names, quote, quote_name
 
@@ -51,7 +52,7 @@ def fact(table: Table, warehouse: Warehouse) -> str:
     keys, joins = looked_up(table, warehouse)
     listed = "".join(f", {found} AS {quote_name(column)}" for column, found in keys.items())
     rest = f"s.* EXCLUDE ({LOAD}{', ' + DELETED_AT if _keeps_deleted(table) else ''})"
-    extra = _deletes(table) + _weight(table) + _lags(table)
+    extra = _deletes(table) + _weight(table) + _lags(table, warehouse.zone)
     return f"SELECT {rest}{listed}{extra}, s.{LOAD} FROM {source_relation(table)} s{joins}"
 
 
@@ -68,28 +69,29 @@ def looked_up(table: Table, warehouse: Warehouse, *, but_type2: bool = False) ->
             continue
         found = f"d{number}.{quote_name(target.surrogate_key)}"
         if not header_of(target).calendar:
-            joins.append(_join(f"d{number}", target, lookup, table))
-        elif lookup.missing == "unknown":
-            day = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
-            joins.append(f"\nLEFT JOIN {quote(target.id)} d{number} ON {found} = {day}")
+            joins.append(_join(f"d{number}", target, lookup, table, warehouse.zone))
         else:
-            found = date_key(f"s.{quote_name(lookup.own_columns()[0])}")
+            day = date_key(date_of(f"s.{quote_name(lookup.own_columns()[0])}", warehouse.zone))
+            if lookup.missing == "unknown":
+                joins.append(f"\nLEFT JOIN {quote(target.id)} d{number} ON {found} = {day}")
+            else:
+                found = day
         keys[column] = f"coalesce({found}, {UNKNOWN_KEY})::BIGINT"
     return keys, "".join(joins)
 
 
-def valid_for(version: str, row: str, lookup: Lookup, table: Table) -> str:
+def valid_for(version: str, row: str, lookup: Lookup, table: Table, zone: Zone) -> str:
     """Return the condition that a version is the one a row looks up.
 
     That is the one at the time the lookup names, else the newest; of a snapshot the one at the end of its day or month.
     """
     header = table.header
     if isinstance(header, FactHeader) and header.is_snapshot and not lookup.as_of:
-        end = f"CAST({row}.{quote_name(header.date)} AS DATE) + INTERVAL 1 DAY"
+        end = zone.start_of(f"CAST({row}.{quote_name(header.date)} AS DATE) + INTERVAL 1 DAY")
         return f"{version}.effective_from < {end} AND {version}._until >= {end}"
     if has_spans(table):
         return f"{row}.effective_from >= {version}.effective_from AND {row}.effective_from < {version}._until"
-    return valid_at(version, row, lookup.as_of)
+    return valid_at(version, row, lookup.as_of, zone)
 
 
 def grain(table: Table) -> Sequence[str]:
@@ -116,12 +118,12 @@ def references(
     return [(rows, lookup) for lookup in table_lookups.values() if lookup.dimension == dimension]
 
 
-def _join(alias: str, target: Table, lookup: Lookup, table: Table) -> str:
+def _join(alias: str, target: Table, lookup: Lookup, table: Table, zone: Zone) -> str:
     pairs = lookup.pairs(header_of(target).natural_key)
     on = " AND ".join(f"{alias}.{quote_name(natural)} = s.{quote_name(own)}" for natural, own in pairs)
     if not header_of(target).is_type2:
         return f"\nLEFT JOIN {quote(target.id)} {alias} ON {on}"
-    return f"\nLEFT JOIN {valid_versions(target)} {alias} ON {on} AND {valid_for(alias, 's', lookup, table)}"
+    return f"\nLEFT JOIN {valid_versions(target)} {alias} ON {on} AND {valid_for(alias, 's', lookup, table, zone)}"
 
 
 def _keeps_deleted(table: Table) -> bool:
@@ -140,11 +142,11 @@ def _weight(table: Table) -> str:
     return ""
 
 
-def _lags(table: Table) -> str:
+def _lags(table: Table, zone: Zone) -> str:
     if not isinstance(table.header, FactHeader):
         return ""
     return "".join(
-        f", date_diff('day', CAST(s.{quote_name(one)} AS DATE), CAST(s.{quote_name(other)} AS DATE)) "
+        f", date_diff('day', {zone.day_of(f's.{quote_name(one)}')}, {zone.day_of(f's.{quote_name(other)}')}) "
         f"AS {quote_name(name)}"
         for name, (one, other) in table.header.lags.items()
     )

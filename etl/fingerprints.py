@@ -11,6 +11,8 @@ from starberg.etl.dates import is_by_date
 from starberg.etl.model import Kind, Table, Warehouse, needs_history
 from starberg.etl.snapshots import times_of
 from starberg.etl.sql_body import fingerprint_parts
+from starberg.etl.zone import UTC_DAYS, Zone
+from starberg.etl.zone_matters import hangs_on_zone
 from starberg.ingestion.streams import SourceSpec, Stream
 
 COMPILER_VERSION = "1"
@@ -18,6 +20,8 @@ COMPILER_VERSION = "1"
 
 _NO_MATTER_OF_ROWS = {"checks", "restate_days"}
 """Fields of headers that no row hangs on."""
+
+_ZONE = "calendar_timezone"
 
 
 def fingerprint(table: Table, warehouse: Warehouse) -> tuple[str, Mapping[str, str]]:
@@ -28,6 +32,8 @@ def fingerprint(table: Table, warehouse: Warehouse) -> tuple[str, Mapping[str, s
         parts["name of the quarantine"] = warehouse.quarantine_of(table)
         if warehouse.keeps_changes(table):
             parts["table of changes"] = table.changes
+    if not warehouse.zone.is_utc and hangs_on_zone(table, warehouse):
+        parts[_ZONE] = warehouse.zone.name
     body = json.dumps([COMPILER_VERSION, parts, *_beside(table, warehouse)], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(body.encode()).hexdigest(), parts
 
@@ -60,6 +66,11 @@ def _beside(table: Table, warehouse: Warehouse) -> list[object]:
     if needs_history(table):
         found += [times_of(table, other, warehouse).model_dump() for other in staging]
     return found
+
+
+def zone_in(parts: Mapping[str, str]) -> Zone:
+    """Return the time zone whose days a table with such parts has been built with."""
+    return Zone(parts[_ZONE]) if _ZONE in parts else UTC_DAYS
 
 
 def _stream_parts(source: SourceSpec, stream: Stream) -> dict[str, str]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import date, datetime
 
 from starberg.etl.control_tables import TABLES
-from starberg.etl.headers import FactHeader, HeaderCheck, Value
-from starberg.etl.model import UNKNOWN_KEY, Table
+from starberg.etl.dates import header_of, is_by_date, zone_of
+from starberg.etl.headers import HeaderCheck, Value
+from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.quality import Check
 from starberg.utils.sql import names, quote, quote_name, text
 
@@ -19,21 +20,23 @@ VOLUME_SHARE = 0.5
 assert RUNS in TABLES
 
 
-def header_checks(table: Table, rows_brought: int, today: date, *, has_runs: bool) -> Iterator[Check]:
+def header_checks(
+    table: Table, rows_brought: int, warehouse: Warehouse, today: date, *, has_runs: bool
+) -> Iterator[Check]:
     """Return the checks of rows and volume of a table that changed.
 
-    `rows_brought` are those the run inserted and updated, `has_runs` says that earlier runs are known. Of days (UTC)
-    those before `today` are over.
+    `rows_brought` are those the run inserted and updated, `has_runs` says that earlier runs are known. Days before
+    `today` are over.
     """
     declared: list[HeaderCheck] = getattr(table.header, "checks", [])
     for check in declared:
         if check.what == "volume":
-            yield from _volume(table, check, rows_brought, today, has_runs=has_runs)
+            yield from _volume(table, check, rows_brought, warehouse, today, has_runs=has_runs)
         elif check.what != "freshness":
             for name, select in _rows(table, check):
                 yield Check(name, table.id, select, check.severity or "error", check.tolerance)
-    if _by_date(table) and not any(check.what == "volume" for check in declared):
-        yield from _volume(table, HeaderCheck(volume=VOLUME_SHARE), rows_brought, today, has_runs=has_runs)
+    if is_by_date(table) and not any(check.what == "volume" for check in declared):
+        yield from _volume(table, HeaderCheck(volume=VOLUME_SHARE), rows_brought, warehouse, today, has_runs=has_runs)
 
 
 def freshness_checks(table: Table, now: datetime, *, moved: bool, has_runs: bool) -> Iterator[Check]:
@@ -81,10 +84,11 @@ def _stated(table: Table) -> str:
     return f"(SELECT * FROM {quote(table.id)} WHERE {known})"
 
 
-def _volume(table: Table, check: HeaderCheck, rows_brought: int, today: date, *, has_runs: bool) -> Iterator[Check]:
-    if _by_date(table):
-        assert isinstance(table.header, FactHeader)
-        day = f"CAST({quote_name(table.header.date)} AS DATE)"
+def _volume(
+    table: Table, check: HeaderCheck, rows_brought: int, warehouse: Warehouse, today: date, *, has_runs: bool
+) -> Iterator[Check]:
+    if is_by_date(table):
+        day = zone_of(table, warehouse).day_of(quote_name(header_of(table).date))
         over = f"{day} < DATE {text(str(today))}"
         days = f"SELECT {day} AS day, count(*) AS rows FROM {quote(table.id)} WHERE {over} GROUP BY 1 ORDER BY 1 DESC"
         newest = f"(SELECT rows FROM ({days} LIMIT 1))"
@@ -102,10 +106,6 @@ def _volume(table: Table, check: HeaderCheck, rows_brought: int, today: date, *,
         f"HAVING count(*) >= {LEAST_RUNS} AND {newest} < {check.volume} * median(rows)"
     )
     yield Check("volume", table.id, select, check.severity or "warn", check.tolerance)
-
-
-def _by_date(table: Table) -> bool:
-    return isinstance(table.header, FactHeader) and table.header.is_by_date
 
 
 def _runs(table: Table) -> str:

@@ -34,7 +34,7 @@ class Lookup(Declared):
     order. Long form: `{dimension: dim_users, on: {user_id: seller_id}, as_of: sold_at, missing: infer}`; `on` maps
     natural key column to own column. A date dimension's key is computed (yyyymmdd), not looked up.
 
-    `as of` is for dimensions with history: the version is found that was valid at that time (UTC; a date is its first
+    `as of` is for dimensions with history: the version is found that was valid at that time (a date is its first
     moment), key 0 where the time is null or before the first version. Without it the newest version is found.
 
     missing: infer (the dimension gets an inferred member), unknown (key 0), fail (a check stops the publish). A null
@@ -250,8 +250,9 @@ class FactHeader(Declared):
     load: merge (all rows, brought up to date by grain), by date (the rows of a day are replaced as a whole), snapshot
     daily and snapshot monthly (the SELECT as it would have answered at the end of the day or month `run_date()`, from
     the changes of the staging tables it reads), accumulating (merge, with the days between `milestones`).
-    `date` is the column that tells the day (UTC) a row of a fact built by date belongs to, of a monthly snapshot the
-    month's last. A built day whose staged rows change is built again for `restate_days`; later that is only told.
+    `date` is the column that tells the day a row of a fact built by date belongs to (a date, or a timestamp in UTC), of
+    a monthly snapshot the month's last. A built day whose staged rows change is built again for `restate_days`; later
+    that is only told.
     `times` says how the changes of a staging table are dated, by its name (default: as the type 2 dimension made from
     it says, else when they were observed).
     deletes: remove (a row leaves with its source row), mark (it stays with `is_deleted` and `deleted_at`, UTC), keep.

@@ -22,6 +22,7 @@ from starberg.etl.headers import DimensionHeader, Lookup
 from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.sql_body import output_name, parse_body
 from starberg.etl.sql_columns import Columns, output_columns, with_columns
+from starberg.etl.zone import Zone
 from starberg.storage.columns import SqlColumn
 from starberg.utils.sql import names, quote, quote_name
 
@@ -36,11 +37,12 @@ NEVER = "TIMESTAMP '290000-01-01'"
 
 @dataclass(frozen=True)
 class History:
-    """One type 2 dimension. `key` maps its natural key to the columns of its staging table."""
+    """One type 2 dimension. `key` maps its natural key to the columns of its staging table, `zone` is of its dates."""
 
     table: Table
     staging: Table
     key: Mapping[str, str]
+    zone: Zone
 
     @classmethod
     def of(cls, table: Table, warehouse: Warehouse) -> History:
@@ -48,7 +50,8 @@ class History:
         staging = warehouse.tables[table.reads[0]]
         known = Columns.of(staging_key(staging, warehouse), complete=False)
         outputs = output_columns(parse_body(table.select), lambda _: known).by_name
-        return cls(table, staging, {name: outputs[name.lower()].source for name in header_of(table).natural_key})
+        key = {name: outputs[name.lower()].source for name in header_of(table).natural_key}
+        return cls(table, staging, key, warehouse.zone)
 
     @property
     def header(self) -> DimensionHeader:
@@ -107,7 +110,7 @@ class History:
         key, header, tracked = names(list(self.key)), self.header, self.tracked
         was = ", ".join(f"lag({quote_name(name)}) OVER w AS _was{n}" for n, name in enumerate(tracked))
         moved = " OR ".join(f"{quote_name(name)} IS DISTINCT FROM _was{n}" for n, name in enumerate(tracked))
-        born = f"CAST({quote_name(header.created_at)} AS TIMESTAMP)" if header.created_at else "NULL::TIMESTAMP"
+        born = self.zone.moment_of(quote_name(header.created_at)) if header.created_at else "NULL::TIMESTAMP"
         relations = self._accepted(observations, unreadable=unreadable) | {
             "based": f"SELECT *, coalesce(_valid, {OBSERVED}) AS _base FROM changes",
             "effective": _effective(key, by_valid_time=header.order == "valid_time"),
@@ -193,7 +196,7 @@ class History:
     def _accepted(self, observations: str, *, unreadable: bool) -> dict[str, str]:
         """Return the relation `changes`, with order of arrival and declared time, and what it is made from."""
         key, valid_from = names(list(self.key)), self.header.valid_from
-        dated = f"CAST({quote_name(valid_from)} AS TIMESTAMP)" if valid_from else "NULL::TIMESTAMP"
+        dated = self.zone.moment_of(quote_name(valid_from)) if valid_from else "NULL::TIMESTAMP"
         order = f"PARTITION BY {key} ORDER BY {LOAD}, {ROW_NUMBER}"
         arrived = f"SELECT {names(self.decisive)}, row_number() OVER ({order}) AS _seq FROM {observations}"
         accepted = (
@@ -265,11 +268,11 @@ def valid_versions(table: Table) -> str:
     )
 
 
-def valid_at(version: str, fact: str, as_of: str) -> str:
+def valid_at(version: str, fact: str, as_of: str, zone: Zone) -> str:
     """Return the condition that a version is the one valid at a fact's time, or the newest where no time is named."""
     if not as_of:
         return f"{version}._until = {NEVER}"
-    at = f"CAST({fact}.{quote_name(as_of)} AS TIMESTAMP)"
+    at = zone.moment_of(f"{fact}.{quote_name(as_of)}")
     return f"{at} >= {version}.effective_from AND {at} < {version}._until"
 
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from starberg.etl.day_ranges import packed
+from starberg.etl.dates import is_by_date
+from starberg.etl.day_ranges import DAY, every_day, packed
 from starberg.etl.graph import dependents, upstream
+from starberg.etl.model import Kind
 from starberg.etl.results import JobResult, Status, TableResult
 from starberg.etl.schedule import Job
+from starberg.etl.zone import Zone
 from starberg.utils.did_you_mean import did_you_mean
 from starberg.utils.errors import UsageError
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 Only = Literal["dimensions", "facts"]
 
+_OWN_JOB = (Kind.DIMENSION, Kind.BRIDGE, Kind.FACT)
 _PREFIXES = ("sync_", "build_")
 _MOST_DATES = 3660
 
@@ -63,11 +67,11 @@ def with_tables(jobs: Mapping[str, Job], tables: Mapping[str, Table], document: 
             hint = "List the tables it builds; only sync_dim_x and build_fact_x are understood by their names."
             raise document.error(("jobs", name, "tables"), "is missing", hint=hint)
         for place, table in enumerate(own):
-            kind = tables[table].kind.value if table in tables else ""
-            if kind not in ("dimensions", "bridges", "facts", "marts"):
-                said = f"{table} is a {kind.removesuffix('s')}, which no job builds" if kind else f"no table {table}"
-                hint = "" if kind else did_you_mean(table, tables)
-                raise document.error(("jobs", name, "tables", place), said, hint=hint)
+            at = ("jobs", name, "tables", place)
+            if table not in tables:
+                raise document.error(at, f"no table {table}", hint=did_you_mean(table, tables))
+            if (kind := tables[table].kind) not in (*_OWN_JOB, Kind.MART):
+                raise document.error(at, f"{table} is a {kind.value.removesuffix('s')}, which no job builds")
         found[name] = job.model_copy(update={"tables": own})
     return found
 
@@ -86,11 +90,11 @@ def jobs_of(warehouse: Warehouse) -> dict[str, Job]:
     jobs = dict(warehouse.jobs)
     if not jobs:
         jobs = {
-            f"{'sync' if table.kind.value == 'dimensions' else 'build'}_{table.name}": Job.model_construct(
+            f"{'sync' if table.kind is Kind.DIMENSION else 'build'}_{table.name}": Job.model_construct(
                 tables=[table.name], window=timedelta(hours=1), every=timedelta(days=1), cron="", missed="latest"
             )
             for table in warehouse.tables.values()
-            if table.kind.value in ("dimensions", "bridges", "facts")
+            if table.kind in _OWN_JOB
         }
     order = {name: place for place, name in enumerate(warehouse.tables)}
     return dict(sorted(jobs.items(), key=lambda named: (max(order[table] for table in named[1].tables), named[0])))
@@ -102,11 +106,6 @@ def job_of(warehouse: Warehouse, name: str) -> Job:
     if name not in jobs:
         raise UsageError(f"{warehouse.name} has no job {name}", hint=did_you_mean(name, jobs))
     return jobs[name]
-
-
-def is_by_date(table: Table) -> bool:
-    """Whether a table is built date by date."""
-    return getattr(table.header, "is_by_date", False)
 
 
 def is_dated(warehouse: Warehouse, job: Job) -> bool:
@@ -123,7 +122,7 @@ def picked(warehouse: Warehouse, only: Only | None, names: Collection[str] = ())
         return found
 
     def over_dimensions(job: Job) -> bool:
-        return all(warehouse.tables[table].kind.value == "dimensions" for table in job.tables)
+        return all(warehouse.tables[table].kind is Kind.DIMENSION for table in job.tables)
 
     return {name: job for name, job in found.items() if over_dimensions(job) == (only == "dimensions")}
 
@@ -230,7 +229,7 @@ def tables_to_build(
     dated = {name for name, table in warehouse.tables.items() if is_by_date(table)} - own
     waits = {name for name in dated if f"{warehouse.name}.{name}" not in existing}
     reads = {name: {table.name for table in upstream(warehouse, name)} for name in warehouse.tables}
-    after = {t.name for name in own for t in dependents(warehouse, name) if t.kind.value != "checks"} - dated
+    after = {t.name for name in own for t in dependents(warehouse, name) if t.kind is not Kind.CHECK} - dated
     after = {name for name in after if not reads[name] & waits}
     before = {name for table in own | after for name in reads[table]} - dated
     return [name for name in warehouse.tables if name in own | after | before]
@@ -257,7 +256,7 @@ def job_row(result: JobResult) -> dict[str, Any]:
 
 
 def date_range(since: date, until: date) -> Iterator[date]:
-    """Yield the days from one to another, both inclusive; UsageError if there is none or no end to them.
+    """Return the days from one to another, both inclusive; UsageError if there is none or no end to them.
 
     >>> [day.isoformat() for day in date_range(date(2025, 2, 27), date(2025, 3, 1))]
     ['2025-02-27', '2025-02-28', '2025-03-01']
@@ -267,13 +266,13 @@ def date_range(since: date, until: date) -> Iterator[date]:
         raise UsageError(f"{until} is before {since}", hint="Write --from first day --to last day.")
     if days > _MOST_DATES:
         raise UsageError(f"{since} to {until} are {days} days", hint=f"At most {_MOST_DATES} at once.")
-    yield from (since + timedelta(days=number) for number in range(days))
+    return every_day(since, until)
 
 
-def yesterday(now: datetime) -> date:
-    """Return the day before a moment, UTC: what a run is for unless it is told.
+def yesterday(now: datetime, zone: Zone) -> date:
+    """Return the day before that of a moment (UTC): what a run is for unless it is told.
 
-    >>> yesterday(datetime(2025, 3, 1, 2))
-    datetime.date(2025, 2, 28)
+    >>> yesterday(datetime(2025, 3, 1, 2), Zone("America/New_York"))
+    datetime.date(2025, 2, 27)
     """
-    return now.date() - timedelta(days=1)
+    return zone.today(now) - DAY

@@ -7,10 +7,14 @@ natural key, surrogate key, unknown member (key 0), inferred member.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel
 
 from starberg.etl.headers import (
     BridgeHeader,
@@ -24,7 +28,9 @@ from starberg.etl.headers import (
     ViewHeader,
 )
 from starberg.etl.schedule import Alerts, Job, Schedule
+from starberg.etl.zone import UTC_DAYS, Zone
 from starberg.ingestion.streams import Declared, Name, SourceSpec, Stream
+from starberg.utils.time_zones import TimeZone
 
 UNKNOWN_KEY = 0
 """Surrogate key of the unknown member, in every dimension."""
@@ -121,6 +127,8 @@ class Warehouse:
     """One warehouse: sources and tables, the tables in the order they are built.
 
     `library` are its views, each after what it reads, and its functions. `jobs` have their tables, each at least one.
+    `zone` is the one whose days are meant wherever a day is; `namespace` is that of its tables in the catalog, if it is
+    not its name.
     """
 
     name: str
@@ -132,6 +140,8 @@ class Warehouse:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     alerts: Alerts | None = None
+    zone: Zone = UTC_DAYS
+    namespace: str = ""
 
     def of_kind(self, *kinds: Kind) -> list[Table]:
         """Return the tables of some kinds, in building order."""
@@ -165,11 +175,36 @@ class Warehouse:
         return f"{self.name}.quarantine_{f'{source}_{stream}' if shared else stream}"
 
 
-class WarehouseFile(Declared):
-    """`warehouse.yml`."""
+def _namespace(name: str) -> str:
+    """Check a name, and return it in lower case, in which every engine finds it: Trino knows no other."""
+    if not re.fullmatch(r"([A-Za-z][A-Za-z0-9_]{0,62})?", name):
+        raise ValueError("must be a letter, then letters, digits or _")
+    return name.lower()
+
+
+Namespace = Annotated[str, AfterValidator(_namespace)]
+
+
+class Named(BaseModel):
+    """What every command reads of a warehouse.yml; `namespace` is that of its tables in the catalog.
+
+    Without it they have the warehouse's name there.
+    """
+
+    namespace: Namespace = ""
+
+
+class WarehouseFile(Declared, Named):
+    """`warehouse.yml`. `calendar_timezone` is the time zone whose days are meant wherever a day is."""
 
     description: str = ""
+    calendar_timezone: TimeZone = UTC_DAYS.name
     sources: dict[Name, SourceSpec] = {}
     jobs: dict[Name, Job] = {}
     schedules: dict[Name, Schedule] = {}
     alerts: Alerts | None = None
+
+    @property
+    def zone(self) -> Zone:
+        """The time zone of its days."""
+        return Zone(self.calendar_timezone)

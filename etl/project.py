@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import starberg
@@ -12,7 +12,7 @@ from starberg.etl.control_tables import TABLES
 from starberg.etl.declarations import NAME, Draft, read_declaration, read_text
 from starberg.etl.graph import building_order
 from starberg.etl.jobs import with_tables
-from starberg.etl.model import QUERIED, Kind, Warehouse, WarehouseFile
+from starberg.etl.model import QUERIED, Kind, Named, Warehouse, WarehouseFile
 from starberg.etl.sql_types import COMMON, type_problem
 from starberg.etl.table_rules import TableRules
 from starberg.ingestion.columns import RESERVED, column_of_key
@@ -63,8 +63,34 @@ class Warehouses(Mapping[str, Warehouse]):
         """Read a warehouse's warehouse.yml alone, as it is now."""
         return _sources(self._paths[name] / WAREHOUSE_FILE, self._environment)[1]
 
+    @cached_property
+    def namespaces(self) -> Mapping[str, str]:
+        """Return the namespaces in the catalog of warehouses that have another one than their name.
+
+        One that is wrong, or another warehouse's, is left out: such a warehouse cannot be read.
+        """
+        found: dict[str, str] = {}
+        for name in self._paths:
+            namespace = self._namespace(name)
+            if namespace and namespace not in (*self._paths, *found.values()):
+                found[name] = namespace
+        return found
+
+    def _namespace(self, name: str) -> str:
+        def replace(text: str, field: Sequence[str]) -> str:
+            return interpolate(text, self._environment) if tuple(field) == ("namespace",) else text
+
+        path = self._paths[name] / WAREHOUSE_FILE
+        try:
+            written = read_text(path)
+            return YamlFile(written, str(path), replace=replace).to(Named).namespace if "namespace" in written else ""
+        except DeclarationError:
+            return ""
+
     def _read(self, name: str) -> Warehouse:
         warehouse = load_warehouse(self._paths[name], self._environment)
+        if (said := warehouse.namespace) not in ("", name, self.namespaces.get(name)):
+            raise DeclarationError(f"{warehouse.path / WAREHOUSE_FILE}: namespace", f"{said} is another warehouse's")
         for table in (*warehouse.tables.values(), *warehouse.library.values()):
             for read in table.reads:
                 if "." in read and table.kind is not Kind.STAGING:
@@ -118,7 +144,17 @@ def load_warehouse(path: Path, environment: Mapping[str, str]) -> Warehouse:
     jobs = with_tables(declared.jobs, tables, document)
     _check_schedules(declared, document)
     return Warehouse(
-        path.name, path, sources, tables, declared.description, library, jobs, declared.schedules, declared.alerts
+        path.name,
+        path,
+        sources,
+        tables,
+        declared.description,
+        library,
+        jobs,
+        declared.schedules,
+        declared.alerts,
+        declared.zone,
+        declared.namespace,
     )
 
 

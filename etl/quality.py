@@ -95,11 +95,12 @@ class CheckResult:
 
 def run_check(engine: Engine, check: Check) -> CheckResult:
     """Run one check."""
-    [(failures, sample)] = engine.rows(
-        f"WITH failing AS ({check.select}) SELECT (SELECT count(*) FROM failing), "
-        f"(SELECT to_json(list(f))::VARCHAR FROM (SELECT * FROM failing LIMIT {SAMPLE_ROWS}) f)"
-    )
-    return CheckResult(check, failures, sample or json.dumps([]))
+    [(failures,)] = engine.rows(f"SELECT count(*) FROM ({check.select})")
+    if not failures:
+        return CheckResult(check, 0, json.dumps([]))
+    engine.run(f"CREATE OR REPLACE TEMP TABLE failing AS SELECT * FROM ({check.select}) LIMIT {SAMPLE_ROWS}")
+    [(sample,)] = engine.local.rows("SELECT to_json(list(f))::VARCHAR FROM failing f")
+    return CheckResult(check, failures, sample)
 
 
 def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched] | None = None) -> Iterator[Check]:
@@ -115,7 +116,7 @@ def invariants(table: Table, warehouse: Warehouse, scopes: Mapping[str, Touched]
     elif table.kind in (Kind.FACT, Kind.BRIDGE):
         yield _unique("grain_unique", table.id, list(grain(table)))
         for column, lookup in lookups(table).items():
-            yield from _lookup(table, column, lookup, warehouse.tables[lookup.dimension])
+            yield from _lookup(table, column, lookup, warehouse)
         if isinstance(table.header, BridgeHeader) and table.header.weight != "none":
             yield _weights(table, table.header)
         if has_spans(table):
@@ -151,8 +152,8 @@ def _unique(name: str, table: str, columns: list[str], where: str = "true", rows
     )
 
 
-def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterator[Check]:
-    key = quote_name(column)
+def _lookup(table: Table, column: str, lookup: Lookup, warehouse: Warehouse) -> Iterator[Check]:
+    key, target = quote_name(column), warehouse.tables[lookup.dimension]
     yield Check(
         f"{column}_exists",
         table.id,
@@ -175,7 +176,7 @@ def _lookup(table: Table, column: str, lookup: Lookup, target: Table) -> Iterato
     members, name = quote(target.id), "member"
     if header_of(target).is_type2:
         members, name = valid_versions(target), "version"
-        on += f" AND {valid_for('d', 'f', lookup, table)}"
+        on += f" AND {valid_for('d', 'f', lookup, table, warehouse.zone)}"
     yield Check(
         f"{column}_is_the_{name}",
         table.id,

@@ -16,7 +16,7 @@ from starberg.etl.facts import grain, looked_up
 from starberg.etl.headers import Lookup
 from starberg.etl.model import UNKNOWN_KEY, Table, Warehouse
 from starberg.etl.row_delta import Counts
-from starberg.utils.sql import names, quote, quote_name
+from starberg.utils.sql import differing, names, quote, quote_name
 
 FILE, POS = "_file", "_pos"
 
@@ -97,7 +97,7 @@ class Rekey:
             f"SELECT {names(compared)} FROM {of}{only} WHERE {number} <> {UNKNOWN_KEY}"
             for of in (was, quote(dimension.id))
         )
-        return f"SELECT DISTINCT {key} FROM (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one}))"
+        return f"SELECT DISTINCT {key} FROM ({differing(one, other)})"
 
 
 def _looks_up(lookup: Lookup, natural_key: list[str], members: str) -> str:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 
@@ -35,7 +36,7 @@ class Stage(StrEnum):
 class TableResult:
     """What one run did to one table; `strategy` is the compiler's word for how (skip, diff, keyed, …).
 
-    `dates` are the days (ISO, UTC) that were built of a fact built by date, of a month its last.
+    `dates` are the days (ISO) that were built of a fact built by date, of a month its last.
     """
 
     name: str
@@ -62,7 +63,7 @@ class JobResult:
     """One job in one run, a row of etl_job_runs: what became of its tables, whose differences the counts are.
 
     `rows_processed` is their sum; `due_at` the tick of a scheduled job; `run_date` the UTC day of the run; `dates` are
-    the days (ISO, UTC) that were built of tables built by date: the target date, and those whose rows had changed.
+    the days (ISO) that were built of tables built by date: the target date, and those whose rows had changed.
     """
 
     id: str
@@ -204,12 +205,22 @@ class MaintainResult:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One answer, read once: either row by row or as an Arrow table."""
+    """One answer, read once: row by row, as one Arrow table, or as Arrow batches that need no memory for all rows."""
 
     columns: Sequence[str]
     rows: Iterator[tuple[Any, ...]]
     to_arrow: Callable[[], pa.Table] = field(repr=False)
+    to_batches: Callable[[], pa.RecordBatchReader] = field(repr=False)
 
     def arrow(self) -> pa.Table:
         """Return the rows not yet read."""
         return self.to_arrow()
+
+    def batches(self) -> pa.RecordBatchReader:
+        """Return the rows not yet read, as they come."""
+        return self.to_batches()
+
+    def df(self) -> pd.DataFrame:
+        """Return the rows not yet read as a pandas data frame."""
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame

@@ -169,8 +169,8 @@ class Sessions:
             engine.attach({name: place for name, place in pointers.items() if name.split(".")[1] in STATE})
             tables = BranchTables(self.catalog, self.store, branch, pointers)
             existing = [name for name in TABLES if f"{self.warehouse}.{name}" in pointers]
-            control = ControlTables(engine, self.warehouse, existing)
-            yield Session(branch, engine, tables, control, RowDelta(engine, tables, run_id), dict(pointers))
+            control = ControlTables(engine.local, self.warehouse, existing)
+            yield Session(branch, engine, tables, control, RowDelta(engine.local, tables, run_id), dict(pointers))
 
     def _sweep(self, dead: str = "") -> None:
         """Drop the branches that ended runs left: those of logs, of published runs and of a dead one.

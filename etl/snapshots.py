@@ -23,7 +23,7 @@ from starberg.etl.model import Kind, Table, Warehouse
 from starberg.etl.sql_body import parse_body
 from starberg.etl.sql_columns import UNKNOWN, output_columns
 from starberg.etl.versioned_bridges import ENDS, STARTS
-from starberg.utils.sql import names, quote, quote_name, text
+from starberg.utils.sql import differing, names, quote, quote_name, text
 
 
 class Snapshots:
@@ -56,11 +56,8 @@ class Snapshots:
         history = self._history(table, name, {column.name for column in self._engine.columns(f"FROM {before}")})
         key, now = names(list(history.key.values())), quote(history.changes)
         compared = names([*self._columns(history), LOAD, ROW_NUMBER, OP, OBSERVED])
-        was, is_ = f"SELECT {compared} FROM {before}", f"SELECT {compared} FROM {now}"
-        self._engine.run(
-            f"CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT {key} "
-            f"FROM (({is_} EXCEPT ALL {was}) UNION ALL ({was} EXCEPT ALL {is_}))"
-        )
+        moved = differing(f"SELECT {compared} FROM {now}", f"SELECT {compared} FROM {before}")
+        self._engine.run(f"CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT {key} FROM ({moved})")
         for into, changes in (("versions_before", before), ("versions_now", now)):
             self._engine.run(f"CREATE OR REPLACE TEMP TABLE {into} AS {self._versions(history, changes, 'changed')}")
         return self._differing(list(history.key), self._columns(history))
@@ -76,11 +73,12 @@ class Snapshots:
         at = " AND ".join(f"v.{quote_name(name)} = p.{quote_name(name)}" for name in key)
         at += f" AND v.{STARTS} <= p._at AND p._at < v.{ENDS}"
         old, new = at.replace("v.", "o."), at.replace("v.", "n.")
+        ends_after = self._warehouse.zone.first_to_end_after
         differs = " OR ".join(f"o.{quote_name(c)} IS DISTINCT FROM n.{quote_name(c)}" for c in columns)
         spans = self._engine.rows(
             f"WITH parts AS (SELECT *, lead(_at) OVER (PARTITION BY {listed} ORDER BY _at) AS _next FROM ({bounds})) "
-            f"SELECT DISTINCT CAST(p._at AS DATE)::VARCHAR, "
-            f"CASE WHEN p._next < {NEVER} THEN (CAST(p._next AS DATE) - 1)::VARCHAR ELSE '9999-12-31' END "
+            f"SELECT DISTINCT ({ends_after('p._at')})::VARCHAR, "
+            f"CASE WHEN p._next < {NEVER} THEN ({ends_after('p._next')} - 1)::VARCHAR ELSE '9999-12-31' END "
             f"FROM parts p LEFT JOIN versions_before o ON {old} LEFT JOIN versions_now n ON {new} "
             f"WHERE p._next IS NOT NULL AND ({differs}) ORDER BY ALL"
         )
@@ -146,10 +144,10 @@ class Snapshots:
         )
         select = f"SELECT {names(columns)} FROM {quote_name(name)}"
         member = Table(staging.warehouse, Kind.DIMENSION, f"dim_{name}", header, select, Path(), reads=(name,))
-        return History(member, staging, {column: column for column in key})
+        return History(member, staging, {column: column for column in key}, self._warehouse.zone)
 
     def _as_of(self, table: Table, day: date) -> str:
-        end = f"TIMESTAMP {text(str(day + DAY))}"
+        end = self._warehouse.zone.start_of(f"TIMESTAMP {text(str(day + DAY))}")
         relations = {
             name: f"SELECT * EXCLUDE ({STARTS}, {ENDS}) FROM {_relation(table, name)} "
             f"WHERE {STARTS} < {end} AND {ENDS} >= {end}"

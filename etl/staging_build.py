@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from starberg.engines.base import Engine
@@ -71,7 +72,11 @@ def restated_keys(table: Table) -> str:
 
 
 class StagingBuild:
-    """Builds the staging tables of one warehouse; `notes` fills with what a person should know."""
+    """Builds the staging tables of one warehouse; `notes` fills with what a person should know.
+
+    Raw loads are typed and put in order by the engine's local one; the engine itself compares the rows that come of it
+    with the table, however long that is.
+    """
 
     def __init__(
         self,
@@ -84,7 +89,7 @@ class StagingBuild:
     ) -> None:
         self.notes: list[str] = []
         self._warehouse = warehouse
-        self._engine = engine
+        self._local = engine.local
         self._writer = writer
         self._chains = chains
         self._scratch = scratch
@@ -106,15 +111,15 @@ class StagingBuild:
         Raises CheckFailed (too much in quarantine), GuardStopped, LakeError (raw is damaged).
         """
         step, keeps_changes = self._step(loaded), self._warehouse.keeps_changes(loaded.table)
-        self._writer.temp("observed", step.observed())
+        self._temp("observed", step.observed())
         touched = step.touched()
         if loaded.restated:
             touched = f"SELECT * FROM ({touched}) t WHERE {self._in_range(step)}"
-        self._writer.temp("touched", touched)
+        self._temp("touched", touched)
         wanted = target(step.table, list(step.key.values()), "" if loaded.anew else "touched")
         if step.incremental:
             wanted = self._writer.read(wanted, "old")
-        self._writer.temp("wanted", step.wanted())
+        self._temp("wanted", step.wanted())
         if not loaded.restated:
             self._quarantine(step, loaded.chain.stream)
         if step.incremental:
@@ -126,13 +131,14 @@ class StagingBuild:
         changes = Counts()
         if keeps_changes:
             changes = self._changes(step, loaded)
-        for name in ("observed", "touched", "old", "wanted"):
-            self._engine.run(f"DROP TABLE IF EXISTS {name}")
+        self._writer.drop("old")
+        for name in ("observed", "touched", "wanted"):
+            self._local.run(f"DROP TABLE IF EXISTS {name}")
         return counts, changes
 
     def _changes(self, step: StagingStep, loaded: Loaded) -> Counts:
         """Add the new loads' observations to the table of changes; those of restated keys replace what it has."""
-        self._writer.temp("changes", step.changes())
+        self._temp("changes", step.changes())
         key = list(step.key.values())
         wanted = Target(f"{self._warehouse.name}.{step.table.changes}", [LOAD, ROW_NUMBER])
         if loaded.restated:
@@ -142,8 +148,11 @@ class StagingBuild:
             counts = self._writer.append(replace(wanted, scope="changes"), "changes")
         else:
             counts = self._writer.bring(wanted, "changes")
-        self._engine.run("DROP TABLE changes")
+        self._local.run("DROP TABLE changes")
         return counts
+
+    def _temp(self, name: str, select: str) -> None:
+        self._local.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
 
     def _is_restated(self, table: Table) -> bool:
         asked = self._options.restate
@@ -158,7 +167,7 @@ class StagingBuild:
     def _in_range(self, step: StagingStep) -> str:
         """Return the condition that a key was observed, or a version of it took effect, in the range to restate."""
         assert self._options.restate
-        within = self._options.restate.within
+        within = partial(self._options.restate.within, zone=self._warehouse.zone)
         found = [f"EXISTS (FROM observed o WHERE o._key = t._key AND {within('o.' + OBSERVED)})"]
         for history in self._restated(step.table):
             if history.table.id not in self._writer.published:
@@ -191,8 +200,8 @@ class StagingBuild:
         """Move unreadable records aside; CheckFailed if those an earlier run did not accept pass the table's limit."""
         assert isinstance(step.table.header, StagingHeader)
         limit, name = step.table.header.quarantine, self._warehouse.quarantine_of(step.table)
-        self._writer.temp("quarantined", step.quarantined())
-        [(bad, total)] = self._engine.rows(
+        self._temp("quarantined", step.quarantined())
+        [(bad, total)] = self._local.rows(
             "SELECT (SELECT count(*) FROM quarantined), (SELECT count(*) FROM observed WHERE _op = 'U')"
         )
         fresh = self._fresh(name)
@@ -203,7 +212,7 @@ class StagingBuild:
             self._writer.bring(Target(name, ["_load_id", "_row_number"], scope=scope), "quarantined")
         if bad:
             self.notes.append(f"{bad} of {total} records of {stream} are in {name}")
-        self._engine.run("DROP TABLE quarantined")
+        self._local.run("DROP TABLE quarantined")
 
     def _fresh(self, quarantine: str) -> int:
         """Return how many unreadable records are neither in the published quarantine nor followed by a good one.
@@ -213,13 +222,13 @@ class StagingBuild:
         same = "k._load_id = q._load_id AND k._row_number = q._row_number"
         known = f" ANTI JOIN {quote(quarantine)} k ON {same}" if quarantine in self._writer.published else ""
         later = "t._key = q.key AND t.u_load IS NOT NULL AND (t.u_load, t.u_row) > (q._load_id, q._row_number)"
-        [(count,)] = self._engine.rows(
+        [(count,)] = self._local.rows(
             f"SELECT count(*) FROM (SELECT q.* FROM quarantined q{known}) q ANTI JOIN touched t ON {later}"
         )
         return int(count)
 
     def _too_many(self, step: StagingStep, stream: str, bad: int, total: int) -> CheckFailed:
-        [(column, reason, raw)] = self._engine.rows(
+        [(column, reason, raw)] = self._local.rows(
             "SELECT column_name, reason, left(raw_value, 80) FROM quarantined ORDER BY _load_id, _row_number LIMIT 1"
         )
         return CheckFailed(
@@ -233,10 +242,10 @@ class StagingBuild:
         """Stop before a publish that would delete more than the table's limit, or everything."""
         assert isinstance(step.table.header, StagingHeader)
         limit, name = step.table.header.guard, step.table.name
-        [(closed,)] = self._engine.rows(step.closed())
+        [(closed,)] = self._local.rows(step.closed())
         if not closed:
             return
-        [(live,)] = self._engine.rows(step.live())
+        [(live,)] = self._local.rows(step.live())
         emptied = closed == live
         if not emptied and not (closed >= limit.rows and closed > limit.share * live):
             return

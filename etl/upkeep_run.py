@@ -47,7 +47,7 @@ class Upkeep:
         """Return what `run` would do now; nothing is changed."""
         progress = Progress.begin(self._warehouse, "maintain", self._sessions.clock)
         with self._sessions.look() as session:
-            folding = Folding(session.engine, session.tables, self._policy)
+            folding = Folding(session.engine.local, session.tables, self._policy)
             plans = [folding.plan(name) for name in sorted(session.tables.pointers)]
         swept = self._sweeper.sweep(progress.started_at, dry_run=True)
         status = Status.SUCCESS if any(plan.matters for plan in plans) else Status.SKIPPED
@@ -67,7 +67,7 @@ class Upkeep:
         """Fold tables on a branch and publish them; the control tables last, with the row of this run in them."""
         with self._sessions.open(progress.run_id) as session:
             self._sessions.still_ours(session)
-            folding, before = Folding(session.engine, session.tables, self._policy), session.before
+            folding, before = Folding(session.engine.local, session.tables, self._policy), session.before
             names = sorted(set(only) & before.keys() if only else before)
             with progress.stage("fold"):
                 status = Status.SUCCESS if any(folding.plan(name).matters for name in names) else Status.SKIPPED

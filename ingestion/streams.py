@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from starberg.utils.time_zones import TimeZone
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -188,7 +189,7 @@ class SourceSpec(Declared):
     name: Name = ""
     kind: str
     url: str = ""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     auth: Auth = Auth()
     budget: Budget = Budget()
     allow_private_hosts: bool = False
@@ -208,15 +209,6 @@ class SourceSpec(Declared):
     publications: list[str] = ["starberg"]
     """Publications that hold the tables of streams with `capture: log`."""
     streams: dict[Name, Stream]
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{name!r} is no time zone: write one of IANA's, such as Europe/Berlin") from None
-        return name
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from starberg.samples.embedded_postgres import EmbeddedPostgres
-
-log = logging.getLogger(__name__)
-
-Variables = Mapping[str, str]
-
-
-Changes = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A running source: the variables that point the declarations at it, and how to let it change, telling what did.
-
-    `live` lets it live a day that is past, each of `days`, which it has still to live. `correct` runs SQL in its only
-    database.
-    """
-
-    variables: Variables
-    change: Callable[[], Changes] | None = None
-    days: Sequence[date] = ()
-    live: Callable[[date], Changes] = field(default=lambda day: ())
-    correct: Callable[[str], None] = field(default=lambda sql: None)
+from starberg.samples.scenes import (
+    Scene,
+    databases,
+    games,
+    learning_settings,
+    mafia_settings,
+    projects_settings,
+    retail_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -69,97 +50,9 @@ class Demo:
     dated: Dated | None = None
 
 
-@contextmanager
-def _games(folder: Path) -> Iterator[Scene]:
-    from starberg.samples.rawg_catalogue import Catalogue
-    from starberg.samples.rawg_server import RawgServer
-
-    del folder  # the same catalogue is made each time
-    with RawgServer(Catalogue(seed=7, games=5000)) as server:
-        yield Scene({"RAWG_URL": server.url, "RAWG_API_KEY": "sample-key", "GAMES_REQUESTS_PER_SECOND": "1000"})
-
-
-@contextmanager
-def _databases(
-    warehouse: str,
-    settings: Callable[[EmbeddedPostgres], Variables],
-    folder: Path,
-    *,
-    people: int,
-    days: int,
-    transactions: int,
-    lived: int = 0,
-) -> Iterator[Scene]:
-    """Run an operational system on a PostgreSQL of its own, whose databases are kept: it goes on where it stopped.
-
-    Of its past the last days, `lived`, are left to be lived one by one.
-    """
-    from starberg.samples.embedded_postgres import EmbeddedPostgres
-    from starberg.samples.operational.life import as_rows, mutate
-    from starberg.samples.operational.seeding import is_seeded, seed
-    from starberg.samples.operational.system import Size
-    from starberg.samples.operational.systems import system_of
-
-    system = system_of(warehouse)
-    with EmbeddedPostgres(folder) as server:
-        for database in system.databases:
-            server.create(database)
-        fresh, today = not is_seeded(system, server.connect), datetime.now(UTC).date()
-        if fresh:
-            begin = today - timedelta(days=lived)
-            written = seed(system, server.connect, Size(people, days, 7, datetime.combine(begin, time(), UTC)))
-            log.info("seeded", extra={"rows": sum(table["rows"] for table in written)})
-        mix = 7 if fresh else random.randrange(10**6)
-
-        def change() -> Changes:
-            done = mutate(system, server.connect, transactions=transactions, seed=mix)
-            log.info("changed", extra={"transactions": transactions})
-            return as_rows(done)
-
-        def live(day: date) -> Changes:
-            return as_rows(mutate(system, server.connect, transactions=transactions, seed=7, day=day))
-
-        def correct(sql: str) -> None:
-            [database] = system.databases
-            with closing(server.connect(database)) as session, session.cursor() as cursor:
-                cursor.execute(sql)
-                session.commit()
-
-        left = [today - timedelta(days=back) for back in range(lived, 0, -1)] if fresh else []
-        yield Scene(settings(server), change, left, live, correct)
-
-
-def retail_settings(server: EmbeddedPostgres) -> Variables:
-    """Return the variables by which the retail warehouse finds a server's database."""
-    return {"RETAIL_DATABASE_URL": server.url("operations")}
-
-
-def mafia_settings(server: EmbeddedPostgres) -> Variables:
-    """Return the variables by which the mafia warehouse finds a server's two databases."""
-    from starberg.samples.embedded_postgres import HOST, USER
-
-    where = {"HOST": HOST, "PORT": str(server.port), "USER": USER, "PASSWORD": server.password}
-    services = {"USER_SERVICE_DB": "user_service", "GAME_SERVICE_DB": "game_service"}
-    return {
-        f"{prefix}_{name}": value
-        for prefix, database in services.items()
-        for name, value in {**where, "NAME": database, "SSLMODE": "prefer"}.items()
-    }
-
-
-def learning_settings(server: EmbeddedPostgres) -> Variables:
-    """Return the variables by which the learning warehouse finds a server's database."""
-    return {"OLTP_DATABASE_URL": server.url("oltp")}
-
-
-def projects_settings(server: EmbeddedPostgres) -> Variables:
-    """Return the variables by which the projects warehouse finds a server's database."""
-    return {"PROJECTS_DATABASE_URL": server.url("operations")}
-
-
 DEMOS: Mapping[str, Demo] = {
     "games": Demo(
-        _games,
+        games,
         {
             "Which genres had the most games in 2025?": (
                 "SELECT genre, release_year, games, round(average_rating, 2) AS average_rating "
@@ -176,7 +69,7 @@ DEMOS: Mapping[str, Demo] = {
         ['query "select * from games.mart_top_rated limit 10"', "explain games.fact_games 1", "status games"],
     ),
     "retail": Demo(
-        partial(_databases, "retail", retail_settings, people=2000, days=90, transactions=400),
+        partial(databases, "retail", retail_settings, people=2000, days=90, transactions=400),
         {
             "How did the customer with the most versions change?": (
                 "SELECT customer_id, full_name, street, city, country, segment, effective_from, effective_to, "
@@ -211,7 +104,7 @@ DEMOS: Mapping[str, Demo] = {
         ],
     ),
     "mafia": Demo(
-        partial(_databases, "mafia", mafia_settings, people=500, days=45, transactions=400),
+        partial(databases, "mafia", mafia_settings, people=500, days=45, transactions=400),
         {
             "How did the user with the most versions change?": (
                 "SELECT user_id, username, status, level, effective_from, effective_to, is_current FROM dim_users "
@@ -244,7 +137,7 @@ ORDER BY u.username""",
         ],
     ),
     "learning": Demo(
-        partial(_databases, "learning", learning_settings, people=100, days=30, transactions=250, lived=1),
+        partial(databases, "learning", learning_settings, people=100, days=30, transactions=250, lived=1),
         {
             "How did the learner with the most versions change?": (
                 "SELECT learner_id, name, grade, is_active, effective_from, effective_to, is_current FROM dim_learner "
@@ -299,7 +192,7 @@ ORDER BY u.username""",
         ),
     ),
     "projects": Demo(
-        partial(_databases, "projects", projects_settings, people=40, days=60, transactions=150, lived=1),
+        partial(databases, "projects", projects_settings, people=40, days=60, transactions=150, lived=1),
         {
             "How did the issue with the most versions change?": (
                 "SELECT issue_id, title, status, priority, story_points, category, effective_from, effective_to, "

@@ -200,7 +200,7 @@ def check_moves(branch: Branch, moves: Sequence[Move]) -> None:
 
 def gone(branch: Branch) -> Conflict:
     """Return the error of a run whose branch another one dropped."""
-    return Conflict(f"{branch.name} is gone: the run was reclaimed", hint=f"Run {branch.warehouse} again")
+    return Conflict(f"{branch.name} is gone: the run was reclaimed", hint="Run it again.")
 
 
 def instant(at: str) -> datetime | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -74,7 +75,10 @@ class JsonService:
         oauth2: OAuth2 | None,
         timeouts_s: tuple[float, float],
         clock: Clock,
+        scheme: str = "Bearer ",
+        ca: Path | None = None,
     ) -> None:
+        """`scheme` is what stands before the token in its header, `ca` a PEM file of the server's authority."""
         parts = urlsplit(root)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{what}: its address is no http(s) URL", hint="Give http://host:port")
@@ -85,7 +89,8 @@ class JsonService:
         self.clock = clock
         self._timeouts_s = timeouts_s
         self._session = requests.Session()
-        self._auth = _Auth(token, oauth2, self)
+        self._session.verify = str(ca) if ca else True
+        self._auth = _Auth(token, oauth2, self, scheme)
         self._session.auth = self._auth  # set even without login: requests would look one up in ~/.netrc
 
     def rebase(self, uri: str) -> None:
@@ -183,9 +188,9 @@ class JsonService:
 
 
 def message(body: Mapping[str, Any]) -> str:
-    """Return what a server says in an error's body (Nessie's or Iceberg REST's)."""
+    """Return what a server says in an error's body (Nessie's, Iceberg REST's or Dremio's)."""
     inner = body.get("error")
-    text = inner.get("message") if isinstance(inner, Mapping) else body.get("message")
+    text = inner.get("message") if isinstance(inner, Mapping) else body.get("message") or body.get("errorMessage")
     return str(text or "")[:500]
 
 
@@ -197,7 +202,8 @@ def _enough(state: RetryCallState) -> bool:
 class _Auth(requests.auth.AuthBase):
     """Adds the bearer token to each request, fetching one when there is none or it is about to end."""
 
-    def __init__(self, token: SecretStr | None, oauth2: OAuth2 | None, service: JsonService) -> None:
+    def __init__(self, token: SecretStr | None, oauth2: OAuth2 | None, service: JsonService, scheme: str) -> None:
+        self._scheme = scheme
         self._oauth2 = oauth2
         self._service = service
         self._lock = threading.Lock()
@@ -208,7 +214,7 @@ class _Auth(requests.auth.AuthBase):
         if self._service.clock.monotonic() >= self._ends_at:
             self.renew(self.token)
         if self.token:
-            request.headers["Authorization"] = f"Bearer {self.token}"
+            request.headers["Authorization"] = f"{self._scheme}{self.token}"
         return request
 
     def renew(self, used: str) -> bool:

@@ -34,6 +34,8 @@ MAIN_NAME = "starberg"
 
 _WIDTH = "microseconds"
 _BRANCH = "run_id, warehouse, created_at, base_seq"
+_NO_VIEW = "(iceberg_type IS NULL OR iceberg_type = 'TABLE')"
+"""Other engines keep their views in the same table."""
 _IS_TABLE = "catalog_name = :catalog AND table_namespace = :namespace AND table_name = :name"
 
 
@@ -263,14 +265,14 @@ def _as_branch(run_id: str, warehouse: str, created_at: str, base_seq: int) -> B
 def _rows(do: Transaction, catalog: str, warehouse: str | None = None) -> dict[str, str]:
     rows = do.rows(
         "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables WHERE catalog_name = :catalog "
-        "ORDER BY table_namespace, table_name",
+        f"AND {_NO_VIEW} ORDER BY table_namespace, table_name",
         catalog=catalog,
     )
     return {f"{space}.{name}": location for space, name, location in rows if warehouse in (None, space)}
 
 
 def _pointers(do: Transaction, since: datetime) -> set[tuple[str, str]]:
-    rows = do.rows("SELECT table_namespace, table_name, metadata_location FROM iceberg_tables")
+    rows = do.rows(f"SELECT table_namespace, table_name, metadata_location FROM iceberg_tables WHERE {_NO_VIEW}")
     found = {(f"{space}.{name}", str(location)) for space, name, location in rows}
     moment = since.astimezone(UTC).isoformat(timespec=_WIDTH)
     first = do.value("SELECT max(seq) FROM starberg_publish WHERE published_at <= :moment", moment=moment) or 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,33 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, print_blob=True)
 settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+FOLDERS = {"stack": "stack", "engines": "engines", "spark": "engines", "airflow": "airflow"}
+"""The marks of folders whose tests need more than the development packages."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a person choose what builds the lakes of tests that do not care."""
+    parser.addoption("--computing", choices=("duckdb", "spark"), default="duckdb", help="builds every TempLake")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Spark build, if it is asked for."""
+    if config.getoption("--computing") == "spark":
+        import local_spark
+        from lake import Default
+
+        Default.computing = staticmethod(local_spark.beside)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of some folders, before `-m` chooses."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in FOLDERS:
+            item.add_marker(FOLDERS[folder])
 
 
 @pytest.fixture(autouse=True)
@@ -47,4 +75,12 @@ def database(postgres_server: DatabaseServer) -> Iterator[Database]:
     yield found
     postgres_server.server.resume()
     postgres_server.server.start()
+    postgres_server.drop(found)
+
+
+@pytest.fixture(scope="module")
+def source(postgres_server: DatabaseServer) -> Iterator[Database]:
+    """An empty database that a module's tests share."""
+    found = postgres_server.database()
+    yield found
     postgres_server.drop(found)

@@ -25,6 +25,7 @@ from typing import Any
 from hypothesis import settings
 from servers import FakeClock
 
+from starberg.engines.base import Engine
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.etl.audit import due_checks
 from starberg.etl.build import Build, BuildResult
@@ -48,6 +49,8 @@ from starberg.utils.sql import quote_name
 
 Record = Mapping[str, Any] | str
 """A source's record; a string is its JSON text as the source wrote it."""
+
+Computing = Callable[[DuckDBEngine], Engine]
 
 _SOURCE = "api"
 
@@ -101,6 +104,12 @@ class Built:
         return self.result.notes
 
 
+class Default:
+    """What lakes are built by that are not told: `pytest --computing spark` says so."""
+
+    computing: Computing = staticmethod(lambda engine: engine)
+
+
 @dataclass
 class TempLake:
     """A lake with one warehouse and one source, `api`; the clock stands unless it is moved.
@@ -111,9 +120,12 @@ class TempLake:
     folder: Path
     name: str = "shop"
     timezone: str = "UTC"
+    calendar_timezone: str = "UTC"
     store: ObjectStore = None  # type: ignore[assignment]
     catalog: Catalog = None  # type: ignore[assignment]
     clock: FakeClock = field(default_factory=FakeClock)
+    computing: Computing = field(default_factory=lambda: Default.computing)
+    """Returns what builds tables: DuckDB itself, or Spark beside it."""
     _streams: dict[str, Any] = field(default_factory=dict)
     _warehouse: Warehouse | None = None
     _runs: int = 0
@@ -148,9 +160,15 @@ class TempLake:
             home = self.folder / self.name
             home.mkdir(parents=True, exist_ok=True)
             source = {"kind": "rest", "timezone": self.timezone, "streams": self._streams}
-            (home / "warehouse.yml").write_text(json.dumps({"sources": {_SOURCE: source}}))
+            declared = {"calendar_timezone": self.calendar_timezone, "sources": {_SOURCE: source}}
+            (home / "warehouse.yml").write_text(json.dumps(declared))
             self._warehouse = load_warehouse(home, {})
         return self._warehouse
+
+    def count_days_in(self, zone: str) -> None:
+        """Edit the time zone whose days are meant."""
+        self.calendar_timezone = zone
+        self._warehouse = None
 
     # Landing
 
@@ -265,16 +283,14 @@ class TempLake:
         self._runs += 1
         branch = self.catalog.create_branch(f"run{self._runs}", self.name)
         pointers = dict(self.catalog.state(branch.name).tables)
-        engine = fresh_engine()
+        engine = self.computing(fresh_engine())
         engine.attach(pointers)
         try:
-            yield branch, engine, BranchTables(self.catalog, self.store, branch, pointers)
+            yield branch, engine, BranchTables(self.catalog, self.store, branch, pointers)  # type: ignore[misc]
         finally:
             self.catalog.drop_branch(branch)
 
-    def build_on(
-        self, branch: Branch, engine: DuckDBEngine, tables: BranchTables, options: BuildOptions
-    ) -> BuildResult:
+    def build_on(self, branch: Branch, engine: Engine, tables: BranchTables, options: BuildOptions) -> BuildResult:
         build = Build(
             self.warehouse,
             engine,
@@ -287,7 +303,7 @@ class TempLake:
         )
         return build.run(self._states, self._loads)
 
-    def _checks(self, engine: DuckDBEngine, tables: BranchTables, build: BuildResult) -> list[CheckResult]:
+    def _checks(self, engine: Engine, tables: BranchTables, build: BuildResult) -> list[CheckResult]:
         moved = {*tables.pointers} - {f"{self.name}.{name}" for name in build.stale}
         checks = due_checks(self.warehouse, moved, build, tables.pointers, self.clock.now())
         return [run_check(engine, check) for check in checks]

@@ -8,11 +8,13 @@ assert retail.rows("select count(*) from dwh_fact_sales") == [(0,)]
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 from database import Database
 from product import Answer, Product
@@ -101,3 +103,19 @@ def _parts(service: str, database: Database) -> dict[str, str]:
         "PASSWORD": unquote(url.password or "none"),
     }
     return {f"{service}_DB_{name}": str(value) for name, value in given.items()}
+
+
+def asked(source: Database, sql: str) -> list[tuple[Any, ...]]:
+    """Answer SQL by an operational database, plainly."""
+    return plain(source.rows(sql))
+
+
+def plain(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return rows with times in UTC without zone, and UUIDs as text."""
+    return [tuple(_plain(value) for value in row) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return str(value) if isinstance(value, UUID) else value

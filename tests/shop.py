@@ -221,3 +221,15 @@ def opened(folder: Path) -> Iterator[Shop]:
         for path, sql in TABLES_OF_THE_SHOP.items():
             shop.table(path, sql)
         yield shop
+
+
+@contextmanager
+def published(folder: Path, more: Mapping[str, str] | None = None) -> Iterator[Shop]:
+    """Yield a shop after its first run, kept as it is then; `more` are tables, views and functions it has beside."""
+    with opened(folder) as shop:
+        for path, sql in (more or {}).items():
+            shop.table(path, sql)
+        shop.say(customers=CUSTOMERS, sales=SALES)
+        shop.run()
+        shop.keep()
+        yield shop

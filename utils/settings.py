@@ -11,13 +11,14 @@ for `.env`, `starberg.toml` and the default.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, SecretStr
 from pydantic import ValidationError as Invalid
 
 from starberg.utils.errors import UsageError
@@ -43,6 +44,20 @@ def _server(url: str) -> str:
     return url.rstrip("/")
 
 
+def _host(name: str) -> str:
+    """Check the name or IP address of a machine."""
+    if any(sign in name for sign in "/@? ") or name.count(":") == 1:
+        raise ValueError("must be the name or IP address of a machine; the port is a setting of its own")
+    return name
+
+
+def _name(name: str) -> str:
+    """Check the name of something made in another program, which becomes part of paths and SQL."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", name):
+        raise ValueError("must be a letter, then letters, digits, _ or -")
+    return name
+
+
 def _lake(place: str) -> str:
     if "://" in place and not (place.startswith("s3://") and urlsplit(place).netloc):
         raise ValueError("must be a folder or s3://bucket/prefix")
@@ -54,7 +69,10 @@ def _level(name: Any) -> Any:
 
 
 Server = Annotated[str, AfterValidator(_server)]
+Host = Annotated[str, AfterValidator(_host)]
+Name = Annotated[str, AfterValidator(_name)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
+EngineKind = Literal["duckdb", "spark"]
 CatalogKind = Literal["sqlite", "postgresql", "nessie", "rest"]
 
 
@@ -78,6 +96,14 @@ class Settings(BaseModel):
     catalog: CatalogKind = Field("sqlite", description="Kind of catalog")
     memory_limit: str = Field("", description="DuckDB's memory, such as 2GiB", pattern=r"^(\d+(\.\d+)?\s*[KMGT]i?B)?$")
     threads: int | None = Field(None, ge=1, description="DuckDB's threads")
+    engine: EngineKind = Field("duckdb", description="What builds tables: duckdb, or spark for more than one machine")
+    spark_master: str = Field("local[*]", description="Where Spark works: local[*] or a cluster's address")
+    spark_from: ByteSize = Field(
+        ByteSize(1024**3),
+        ge=0,
+        description="What reads fewer bytes of Parquet than this is built by DuckDB all the same",
+    )
+    spark_jars: str = Field("", description="Jars of Iceberg for Spark; without any it fetches them from Maven Central")
     minio_endpoint: Server = Field("", description="S3 server; none is AWS itself")
     minio_access_key: SecretStr | None = Field(None, description="S3 access key; without it the AWS chain")
     minio_secret_key: SecretStr | None = Field(None, description="S3 secret key")
@@ -101,6 +127,29 @@ class Settings(BaseModel):
         description="libpq's sslmode; without it a server of another machine proves itself by its certificate",
         pattern="^(disable|allow|prefer|require|verify-ca|verify-full)?$",
     )
+    dremio_host: Host = Field("", description="Dremio")
+    dremio_port: int = Field(32010, ge=1, le=65535, description="Dremio's port for Flight SQL")
+    dremio_rest_port: int = Field(9047, ge=1, le=65535, description="Dremio's port for its REST API")
+    dremio_user: str = Field("", description="Dremio's user")
+    dremio_password: SecretStr | None = Field(None, description="Dremio's password")
+    dremio_token: SecretStr | None = Field(None, description="Personal access token for Dremio, instead of both")
+    dremio_tls: bool | None = Field(None, description="TLS to Dremio; without it: unless Dremio is on this machine")
+    dremio_ca: Path | None = Field(None, description="PEM file with the authority that signed Dremio's certificate")
+    dremio_source: Name = Field("starberg", description="Name of the Nessie source in Dremio")
+    dremio_space: Name = Field("starberg_views", description="Space in Dremio for views and functions")
+    dremio_nessie_uri: Server = Field("", description="Nessie as Dremio reaches it, if not as NESSIE_URI")
+    dremio_nessie_token: SecretStr | None = Field(None, description="Bearer token of Dremio's for Nessie")
+    dremio_minio_endpoint: Server = Field("", description="S3 server as Dremio reaches it, if not as MINIO_ENDPOINT")
+    dremio_minio_access_key: SecretStr | None = Field(None, description="Dremio's own S3 access key, which only reads")
+    dremio_minio_secret_key: SecretStr | None = Field(None, description="Dremio's own S3 secret key")
+    trino_host: Host = Field("", description="Trino")
+    trino_port: int = Field(8080, ge=1, le=65535, description="Trino's port")
+    trino_user: str = Field("starberg", description="Trino's user")
+    trino_password: SecretStr | None = Field(None, description="Trino's password")
+    trino_token: SecretStr | None = Field(None, description="Bearer token (JWT) for Trino, instead of a password")
+    trino_tls: bool | None = Field(None, description="TLS to Trino; without it: unless Trino is on this machine")
+    trino_ca: Path | None = Field(None, description="PEM file with the authority that signed Trino's certificate")
+    trino_catalog: Name = Field("iceberg", description="Trino's catalog that reads this lake")
     schedules: bool = Field(True, description="Whether `starberg schedule` runs anything")
     log_level: Level = Field("info", description="debug, info, warning or error")
     etl_debug: bool = Field(False, description="Same as --debug")
@@ -202,7 +251,19 @@ class Settings(BaseModel):
 
 
 _URL = "warehouse_database_url"  # the one secret of which all but the password may be seen
-_OWN = ("env", "home", "lake", "catalog", "memory_limit", "threads", "schedules")
+_OWN = (
+    "env",
+    "home",
+    "lake",
+    "catalog",
+    "memory_limit",
+    "threads",
+    "engine",
+    "schedules",
+    "spark_from",
+    "spark_jars",
+    "spark_master",
+)
 
 
 def variable(field: str) -> str:
@@ -229,6 +290,9 @@ def _derive(found: dict[str, Found], project: Path) -> None:
     found["home"] = _placed(home)
     lake = found.get("lake") or Found(str(found["home"].value / "lake"), "default", "STARBERG_LAKE")
     found["lake"] = Found(str(lake.value if "://" in str(lake.value) else _placed(lake).value), lake.origin, lake.where)
+    for field in ("dremio_ca", "trino_ca"):
+        if field in found:
+            found[field] = _placed(found[field])
     if "warehouse_database_url" not in found and "warehouse_db_host" in found:
         found["warehouse_database_url"] = _database_url(found)
     implied = {"nessie_uri": "nessie", "warehouse_database_url": "postgresql", "iceberg_rest_uri": "rest"}

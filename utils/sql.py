@@ -31,6 +31,15 @@ def names(columns: list[str] | tuple[str, ...], of: str = "") -> str:
     return ", ".join(prefix + quote_name(column) for column in columns)
 
 
+def differing(one: str, other: str) -> str:
+    """Return the SELECT of the rows that one of two SELECTs has and the other has not, as often as that is so.
+
+    >>> differing("FROM a", "FROM b")
+    '(FROM a EXCEPT ALL FROM b) UNION ALL (FROM b EXCEPT ALL FROM a)'
+    """
+    return f"({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})"
+
+
 def text(value: str) -> str:
     """Return a string literal; for values that cannot be bound, such as file names in a view.
 

@@ -194,7 +194,7 @@ class YamlFile:
             return _Mistake(path, line, f"expected {context['expected']}, not {self._shown(path)}")
         if kind == "string_pattern_mismatch" and context["pattern"] == _NAME_PATTERN:
             return _Mistake(path, line, "expected a name: lower-case letters, digits and _, a letter first")
-        if kind == "value_error" and len(context["error"].args) > 2:  # what it says, what to type, which field
+        if kind == "value_error" and len(context["error"].args) > 1:  # what it says, what to type, which field
             said, hint, *inner = context["error"].args
             path = tuple(map(str, (*loc, *inner)))
             return _Mistake(path, self._find(path)[1], said, hint)

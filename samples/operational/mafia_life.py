@@ -80,7 +80,7 @@ def _judge(work: Work) -> bool:
 
 
 def _rename(work: Work) -> bool:
-    user = work.pick("users")
+    user = work.pick("users", REMOVE)  # a user name is unique: to change it takes the lock that to delete it takes
     if user is None:
         return False
     chosen = mafia.profile(user["user_id"], work.rng)

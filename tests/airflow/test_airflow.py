@@ -19,10 +19,8 @@ from pathlib import Path
 import pytest
 from product import Product
 
-from starberg.samples.demos import retail_settings
 from starberg.samples.embedded_postgres import EmbeddedPostgres
-
-pytestmark = pytest.mark.airflow
+from starberg.samples.scenes import retail_settings
 
 DAGS = Path(__file__).parents[2] / "deploy" / "airflow"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")

@@ -31,7 +31,7 @@ class Warehouse:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self.name = f"w{uuid4().hex[:8]}"
+        self.name = self.known_as = f"w{uuid4().hex[:8]}"
         self.cut: list[Branch] = []
 
     def move(self, table: str, base: str | None, location: str | None, at: str = "main") -> Move:
@@ -123,7 +123,7 @@ class CatalogQuestions:
     def test_a_move_from_another_base_moves_nothing_of_its_step(self, games: Warehouse) -> None:
         games.publish(games.move("a", None, "a1"))
         branch = games.branch()
-        with pytest.raises(Conflict, match=rf"{games.name}\.a"):
+        with pytest.raises(Conflict, match=rf"{games.known_as}\.a"):
             games.catalog.move(branch, [games.move("b", None, "b1"), games.move("a", "a0", "a2")])
         with pytest.raises(Conflict):
             games.catalog.move(branch, [games.move("a", None, "a2")])

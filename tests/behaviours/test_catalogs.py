@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -95,6 +96,16 @@ class SqlQuestions(CatalogQuestions):
             ours = sqlalchemy.Table(name, sqlalchemy.MetaData(), autoload_with=engine)
             assert _columns(ours) == _columns(theirs)
         engine.dispose()
+
+    def test_a_view_that_another_engine_made_is_no_table(self, uri: str, games: Warehouse) -> None:
+        games.publish(games.move("a", None, "a1"))
+        columns = "catalog_name, table_namespace, table_name, metadata_location, iceberg_type"
+        view = f"'{MAIN_NAME}', '{games.name}', 'v', 's3://lake/v.json', 'VIEW'"
+        _execute(uri, f"INSERT INTO iceberg_tables ({columns}) VALUES ({view})")
+        assert games.tables() == {"a": "a1"}
+        assert {name for name, _ in games.catalog.pointers(datetime.now(UTC))} == {f"{games.name}.a"}
+        games.publish(games.move("a", "a1", "a2"))
+        assert games.tables() == {"a": "a2"}
 
     def test_a_catalog_pyiceberg_made_can_be_adopted(self, uri: str) -> None:
         from pyiceberg.catalog.sql import SqlCatalog as PyIcebergCatalog

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened
+from shop import NAME, SALES, TABLES_OF_THE_SHOP, Shop, published
 
 from starberg.utils.errors import DeclarationError, UsageError
 
@@ -37,20 +37,15 @@ FUNCTIONS = {"functions/sp_cheap": CHEAP, "functions/fn_sold_by": SOLD_BY, "func
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with opened(tmp_path_factory.mktemp("functions") / "project") as shop:
-        for path, sql in FUNCTIONS.items():
-            shop.table(path, sql)
-        shop.say(customers=CUSTOMERS, sales=SALES)
-        shop.run()
-        shop.keep()
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with published(tmp_path_factory.mktemp("functions") / "project", FUNCTIONS) as shop:
         yield shop
 
 
 @pytest.fixture
-def shop(published: Shop) -> Shop:
+def shop(first: Shop) -> Shop:
     """A shop after its first run: customer 1 bought sales 1 and 5, prices are 1.50 to 5.50."""
-    return published.put_back()
+    return first.put_back()
 
 
 def ids(rows: list[tuple[Any, ...]]) -> list[Any]:

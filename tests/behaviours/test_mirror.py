@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from shop import CUSTOMERS, NAME, SALES, Shop, opened
+from shop import NAME, SALES, Shop, published
 
 MIRROR = "select * from sales"
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with opened(tmp_path_factory.mktemp("mirror") / "project") as shop:
-        shop.table("staging/mrr_sales", MIRROR)
-        shop.say(customers=CUSTOMERS, sales=SALES)
-        shop.run()
-        shop.keep()
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with published(tmp_path_factory.mktemp("mirror") / "project", {"staging/mrr_sales": MIRROR}) as shop:
         yield shop
 
 
 @pytest.fixture
-def shop(published: Shop) -> Shop:
+def shop(first: Shop) -> Shop:
     """A shop after its first run."""
-    return published.put_back()
+    return first.put_back()
 
 
 def test_a_mirror_has_the_source_s_columns_and_follows_it(shop: Shop) -> None:

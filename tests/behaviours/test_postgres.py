@@ -143,7 +143,7 @@ def test_only_rows_past_the_mark_are_landed(tmp_path: Path, items: Database) -> 
     assert (whole.changed, whole.deleted) == (0, 1)
 
 
-def test_a_row_that_commits_late_with_an_old_stamp_is_not_lost(tmp_path: Path, items: Database) -> None:
+def test_a_row_that_commits_late_with_an_old_stamp_is_not_lost(tmp_path: Path, items: Database) -> None:  # dlt #2269
     source = feed(tmp_path, items, MARKED)
     late = items.connect()
     late.cursor().execute("insert into items (id, name) values (10, 'late')")

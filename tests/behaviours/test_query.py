@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened
+from shop import NAME, SALES, TABLES_OF_THE_SHOP, Shop, published
 
 from starberg.utils.clock import Clock
 from starberg.utils.errors import UsageError
@@ -25,18 +25,15 @@ COUNT = "select count(*) from fact_sales"
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with opened(tmp_path_factory.mktemp("query") / "project") as shop:
-        shop.say(customers=CUSTOMERS, sales=SALES)
-        shop.run()
-        shop.keep()
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with published(tmp_path_factory.mktemp("query") / "project") as shop:
         yield shop
 
 
 @pytest.fixture
-def shop(published: Shop) -> Shop:
+def shop(first: Shop) -> Shop:
     """A shop after its first run."""
-    return published.put_back()
+    return first.put_back()
 
 
 def last_run(shop: Shop) -> str:

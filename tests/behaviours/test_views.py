@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened
+from shop import CUSTOMERS, NAME, SALES, TABLES_OF_THE_SHOP, Shop, opened, published
 
 from starberg.utils.errors import DeclarationError, UsageError
 
@@ -25,20 +25,15 @@ VIEWS = {
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with opened(tmp_path_factory.mktemp("views") / "project") as shop:
-        for path, sql in VIEWS.items():
-            shop.table(path, sql)
-        shop.say(customers=CUSTOMERS, sales=SALES)
-        shop.run()
-        shop.keep()
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with published(tmp_path_factory.mktemp("views") / "project", VIEWS) as shop:
         yield shop
 
 
 @pytest.fixture
-def shop(published: Shop) -> Shop:
+def shop(first: Shop) -> Shop:
     """A shop after its first run, in which customer 1 bought twice."""
-    return published.put_back()
+    return first.put_back()
 
 
 def test_a_view_is_asked_like_a_table(shop: Shop) -> None:

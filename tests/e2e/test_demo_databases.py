@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shown import Shown, typed
 
 from starberg.samples.demos import DEMOS
 from starberg.samples.embedded_postgres import EmbeddedPostgres
@@ -23,31 +22,9 @@ from starberg.samples.embedded_postgres import EmbeddedPostgres
 pytestmark = pytest.mark.proof
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A warehouse's demo, twice, and where."""
-
-    warehouse: str
-    home: Path
-    first: Any
-    second: Any
-
-
-def typed(*arguments: str, cwd: Path) -> str:
-    command = [sys.executable, "-m", "starberg", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module", params=["retail", "mafia"])
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    folder = tmp_path_factory.mktemp("demo")
-
-    def demo() -> Any:
-        return json.loads(typed("--home", "lake home", "--quiet", "--json", "demo", request.param, cwd=folder))
-
-    return Shown(request.param, folder / "lake home", demo(), demo())
+    return Shown.twice(request.param, tmp_path_factory.mktemp("demo"))
 
 
 @contextmanager
@@ -60,14 +37,6 @@ def asked(server: EmbeddedPostgres, database: str, sql: str) -> list[tuple[Any, 
     with closing(server.connect(database)) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()
-
-
-def rows(shown: Shown, sql: str) -> list[dict[str, Any]]:
-    answer = typed(
-        "--home", str(shown.home), "--json", "query", "--warehouse", shown.warehouse, sql, cwd=shown.home.parent
-    )
-    found: list[dict[str, Any]] = json.loads(answer)
-    return found
 
 
 def test_it_loads_changes_and_loads_again(shown: Shown) -> None:
@@ -86,7 +55,7 @@ def test_a_second_demo_goes_on_where_the_first_stopped(shown: Shown) -> None:
 
 
 def test_a_run_that_finds_nothing_new_asks_little_of_the_store(shown: Shown) -> None:
-    [row] = rows(shown, f"select store_requests from etl_runs where run_id = '{shown.second['run']['run_id']}'")
+    [row] = shown.rows(f"select store_requests from etl_runs where run_id = '{shown.second['run']['run_id']}'")
     assert row["store_requests"] <= 50
 
 
@@ -106,9 +75,7 @@ def test_somebody_has_versions(shown: Shown) -> None:
 def test_what_it_offers_to_type_next_works(shown: Shown) -> None:
     assert len(shown.first["next"]) > 1
     for command in shown.first["next"]:
-        program, *arguments = shlex.split(command)
-        assert program == "starberg"
-        assert typed(*arguments, cwd=shown.home.parent)
+        assert shown.answer(command)
 
 
 def test_current_versions_are_the_people_there_are(shown: Shown) -> None:
@@ -118,7 +85,7 @@ def test_current_versions_are_the_people_there_are(shown: Shown) -> None:
     }[shown.warehouse]
     with source(shown) as server:
         there = asked(server, database, f"select {key}, email from {table} order by 1")
-    found = rows(shown, f"select {key}, email from {dimension} where is_current and {key} is not null order by 1")
+    found = shown.rows(f"select {key}, email from {dimension} where is_current and {key} is not null order by 1")
     assert [(row[key], row["email"]) for row in found] == there
 
 
@@ -131,7 +98,7 @@ def test_sums_are_those_of_the_source(shown: Shown) -> None:
     by_day = "select {0}::date::text as day, count(*) as n, sum(amount)::text as amount from {1} group by 1 order by 1"
     with source(shown) as server:
         there = asked(server, database, "set timezone to 'UTC'; " + by_day.format(time, table))
-    found = rows(shown, by_day.format(time, fact))
+    found = shown.rows(by_day.format(time, fact))
     assert [tuple(row.values()) for row in found] == there
 
 

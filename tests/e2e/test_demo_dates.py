@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from shown import Shown
 
 from starberg.samples.demos import DEMOS
 
@@ -23,31 +18,9 @@ MONTHLY = "build_fact_service_metric"
 """Its month may not be over: then it has nothing to be done, however often it is asked for."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A warehouse's demo, twice, and where."""
-
-    warehouse: str
-    home: Path
-    first: Any
-    second: Any
-
-
-def typed(*arguments: str, cwd: Path) -> str:
-    command = [sys.executable, "-m", "starberg", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module", params=[name for name, demo in DEMOS.items() if demo.dated])
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    folder = tmp_path_factory.mktemp("demo")
-
-    def demo() -> Any:
-        return json.loads(typed("--home", "home", "--quiet", "--json", "demo", request.param, cwd=folder))
-
-    return Shown(request.param, folder / "home", demo(), demo())
+    return Shown.twice(request.param, tmp_path_factory.mktemp("demo"))
 
 
 def job_of(shown: Shown) -> str:
@@ -79,13 +52,9 @@ def test_the_mistake_is_found_shown_and_never_published(shown: Shown) -> None:
         assert "checks failed" in demo["failed"]["error"]
         [found] = demo["failed"]["checks"]
         assert (found["severity"], found["failures"]) == ("error", len(demo["failed"]["rows_at_the_run"]))
-    program, *asked = shlex.split(shown.second["failed"]["asked"])
-    assert program == "starberg"
-    rows = json.loads(typed("--json", *asked, cwd=shown.home.parent))
+    rows = json.loads(shown.answer(shown.second["failed"]["asked"], "--json"))
     assert len(rows) == len(shown.second["failed"]["rows_at_the_run"])
-    asked = ["--home", "home", "--json", "query", "--warehouse", shown.warehouse, dated.mistake.ask]
-    now = typed(*asked, cwd=shown.home.parent)
-    assert json.loads(now) == []
+    assert shown.rows(dated.mistake.ask) == []
 
 
 def test_late_changes_are_there_after_the_next_run(shown: Shown) -> None:
@@ -101,11 +70,8 @@ def test_a_backfill_builds_the_days_that_are_missing_and_skips_the_others(shown:
     assert {job["status"] for job in shown.second["backfill"]} == {"SKIPPED"}
     fact = job_of(shown).removeprefix("build_")
     day = "progress_on" if shown.warehouse == "learning" else "snapshot_on"
-    asked = typed(
-        "--home", "home", "--json", "query", "--warehouse", shown.warehouse,
-        f"select distinct {day} as day from {fact} order by 1", cwd=shown.home.parent,
-    )  # fmt: skip
-    days = [date.fromisoformat(row["day"]) for row in json.loads(asked)]
+    rows = shown.rows(f"select distinct {day} as day from {fact} order by 1")
+    days = [date.fromisoformat(row["day"]) for row in rows]
     assert set(found) <= {day.isoformat() for day in days}
     assert days == [days[0] + timedelta(days=number) for number in range(len(days))]
 
@@ -115,6 +81,4 @@ def test_every_question_has_an_answer_and_what_it_offers_to_type_next_works(show
     assert all(shown.first["answers"].values())
     assert len(shown.first["next"]) > 1
     for command in shown.first["next"]:
-        program, *arguments = shlex.split(command)
-        assert program == "starberg"
-        assert typed(*arguments, cwd=shown.home.parent)
+        assert shown.answer(command)

@@ -6,14 +6,12 @@ answers and late grades change days that had been built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from database import Database, DatabaseServer
-from operations import Operations
+from database import Database
+from operations import Operations, asked, plain
 
 from starberg.samples.operational.life import mutate
 from starberg.samples.operational.seeding import seed
@@ -30,13 +28,6 @@ Rows = list[tuple[Any, ...]]
 
 
 @pytest.fixture(scope="module")
-def source(postgres_server: DatabaseServer) -> Iterator[Database]:
-    found = postgres_server.database()
-    yield found
-    postgres_server.drop(found)
-
-
-@pytest.fixture(scope="module")
 def school(source: Database, tmp_path_factory: pytest.TempPathFactory) -> Operations:
     system = SYSTEMS["learning"]
     school = Operations("learning", tmp_path_factory.mktemp("learning"), {"OLTP_DATABASE_URL": source.url})
@@ -49,19 +40,8 @@ def school(source: Database, tmp_path_factory: pytest.TempPathFactory) -> Operat
     return school
 
 
-def asked(source: Database, sql: str) -> Rows:
-    """Answer SQL by the database, times in UTC without zone."""
-    return [tuple(map(_plain, row)) for row in source.rows(sql)]
-
-
 def found(school: Operations, sql: str) -> Rows:
-    return [tuple(map(_plain, row)) for row in school.rows(sql)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-    return str(value) if isinstance(value, UUID) else value
+    return plain(school.rows(sql))
 
 
 def test_sessions_of_every_day_are_those_of_the_source(school: Operations, source: Database) -> None:
@@ -130,6 +110,7 @@ def test_a_snapshot_is_what_the_log_of_changes_says_of_its_day(school: Operation
     assert sorted(_snapshot(school, day)) == there
 
 
+@pytest.mark.usefixtures("school")
 def test_late_rows_did_change_days_that_were_built(source: Database) -> None:
     [(late,)] = source.rows(
         "select count(*) from mastery_changes where updated_at > changed_at + interval '6 hours' "

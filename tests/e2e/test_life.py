@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 
 from starberg.entrypoints.bootstrap import open_lake
-from starberg.samples.demos import learning_settings, mafia_settings, projects_settings, retail_settings
 from starberg.samples.embedded_postgres import EmbeddedPostgres
 from starberg.samples.operational.life import mutate
 from starberg.samples.operational.seeding import seed
 from starberg.samples.operational.system import Size
 from starberg.samples.operational.systems import SYSTEMS
+from starberg.samples.scenes import learning_settings, mafia_settings, projects_settings, retail_settings
 from starberg.utils.settings import Settings
 
 pytestmark = pytest.mark.proof

@@ -7,14 +7,13 @@ of days on which it was there: after each run the database keeps what it had, in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from database import Database, DatabaseServer
-from operations import Operations
+from database import Database
+from operations import Operations, asked
 
 import starberg
 from starberg.samples.operational.life import mutate
@@ -30,13 +29,6 @@ SIZE = Size(people=30, days=45, seed=3, until=datetime(DAYS[0].year, DAYS[0].mon
 UTC_DAY = "({} at time zone 'UTC')::date"
 EVER = {"issues": "issue_id", "issue_status_history": "change_id", "expenses": "expense_id"}
 Rows = list[tuple[Any, ...]]
-
-
-@pytest.fixture(scope="module")
-def source(postgres_server: DatabaseServer) -> Iterator[Database]:
-    found = postgres_server.database()
-    yield found
-    postgres_server.drop(found)
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +53,6 @@ def _keep(source: Database) -> None:
             f"delete from ever_{table} where {key} in (select {key} from {table})",
             f"insert into ever_{table} select * from {table}",
         )
-
-
-def asked(source: Database, sql: str) -> Rows:
-    """Answer SQL by the database, times in UTC without zone."""
-    return [tuple(map(_plain, row)) for row in source.rows(sql)]
-
-
-def _plain(value: Any) -> Any:
-    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
 def _issues(day: date) -> str:
@@ -117,6 +100,7 @@ def test_a_project_s_numbers_are_those_of_its_issues_and_expenses(
     assert sum(row[4] for row in there) > 1000
 
 
+@pytest.mark.usefixtures("house")
 def test_late_rows_did_change_days_that_were_built(source: Database) -> None:
     for table, at in (("issue_status_history", "changed_at"), ("expenses", "spent_on")):
         [(late,)] = source.rows(

@@ -7,12 +7,11 @@ a receipt is cancelled and one arrives late with a date of the past.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
 import pytest
-from database import Database, DatabaseServer
+from database import Database
 from operations import Operations
 
 from starberg.utils.errors import CheckFailed
@@ -59,13 +58,6 @@ class Shop(Operations):
     first: str
     second: str
     failed: str
-
-
-@pytest.fixture(scope="module")
-def source(postgres_server: DatabaseServer) -> Iterator[Database]:
-    found = postgres_server.database()
-    yield found
-    postgres_server.drop(found)
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,22 @@ API_KEY = "cnry-api/7+Q=z&9"
 S3_KEY, S3_SECRET = "cnryaccess7Qz9", "cnry-s3/7+Q=z9"
 NESSIE_TOKEN, NESSIE_CLIENT = "cnry-nessie.7Q.z9", "cnry-client/7Q+z9"
 DATABASE_PASSWORD = "cnry-pg@7/Q:z9"
-CANARIES = (API_KEY, S3_KEY, S3_SECRET, NESSIE_TOKEN, NESSIE_CLIENT, DATABASE_PASSWORD)
+DREMIO_PASSWORD, TRINO_TOKEN = "cnry-dremio/7Q+z9", "cnry-trino.7Q.z9"
+CANARIES = (
+    *(API_KEY, S3_KEY, S3_SECRET, NESSIE_TOKEN, NESSIE_CLIENT, DATABASE_PASSWORD),
+    *(DREMIO_PASSWORD, TRINO_TOKEN),
+)
 SECRETS = {
     "SHOP_API_KEY": API_KEY,
     "MINIO_ACCESS_KEY": S3_KEY,
     "MINIO_SECRET_KEY": S3_SECRET,
     "NESSIE_TOKEN": NESSIE_TOKEN,
     "WAREHOUSE_DB_PASSWORD": DATABASE_PASSWORD,
+    "DREMIO_USER": "ann",
+    "DREMIO_PASSWORD": DREMIO_PASSWORD,
+    "DREMIO_MINIO_ACCESS_KEY": S3_KEY,
+    "DREMIO_MINIO_SECRET_KEY": S3_SECRET,
+    "TRINO_TOKEN": TRINO_TOKEN,
 }
 MARKER = "marker-7Qz9"  # in every record: a search that does not find it would not find a secret either
 AUTH = {"kind": "query", "name": "key", "format": "{secret}", "secret": "SHOP_API_KEY"}
@@ -193,6 +202,23 @@ def services(url: str, database_port: int) -> dict[str, Failure]:
     }
 
 
+def engines(url: str) -> dict[str, Failure]:
+    """Return failures of other engines."""
+    port, nobody = str(url.rsplit(":", 1)[1]), str(closed_port())
+    here = {"DREMIO_HOST": "127.0.0.1", "TRINO_HOST": "127.0.0.1"}
+    lake = {"NESSIE_URI": url, "STARBERG_LAKE": "s3://bucket/lake"}
+    dremio, trino = (("query", "--engine", name, "from well.stg_things") for name in ("dremio", "trino"))
+    return {
+        "Dremio's API is a login page": Failure(6, ("dremio", "setup"), {**here, **lake, "DREMIO_REST_PORT": port}),
+        "Dremio's API is away": Failure(6, ("dremio", "setup"), {**here, **lake, "DREMIO_REST_PORT": nobody}),
+        "Dremio speaks no Flight SQL": Failure(6, dremio, {**here, "DREMIO_PORT": port}),
+        "Dremio is away": Failure(6, dremio, {**here, "DREMIO_PORT": nobody}),
+        "Trino has no TLS": Failure(2, trino, {**here, "TRINO_PORT": port}),
+        "Trino is no Trino": Failure(6, trino, {**here, "TRINO_PORT": port, "TRINO_TLS": "true"}),
+        "Trino is away": Failure(6, trino, {**here, "TRINO_PORT": nobody}),
+    }
+
+
 def others() -> dict[str, Failure]:
     """Return failures of what people write and type."""
     return {
@@ -253,7 +279,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         declare(product, server.url)
         world = World(product, scratch)
         paths = {path: Failure(code, ("run", path.replace("-", "_"))) for path, code in PATHS.items()}
-        world.failures = paths | services(server.url, port) | others()
+        world.failures = paths | services(server.url, port) | engines(server.url) | others()
         _succeed(world)
         for name, failure in world.failures.items():
             world.answers[name] = product("--debug", "--json", *failure.typed, **failure.environ)
@@ -293,7 +319,7 @@ def _ask(world: World) -> None:
     world.answers["check"] = world.product("check")
 
 
-WAYS = [*PATHS, *services("http://127.0.0.1", 1), *others()]
+WAYS = [*PATHS, *services("http://127.0.0.1", 1), *engines("http://127.0.0.1:1"), *others()]
 
 
 @pytest.mark.parametrize("way", WAYS)

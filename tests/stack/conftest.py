@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "deploy"))
-
 from stack import Server, Stack, start
 from stack_process import HOST, free_port
 
@@ -28,22 +24,17 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder, before `-m` chooses."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.stack)
+SERVICES = ("minio", "nessie", "postgres", "toxiproxy")
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The four servers."""
+    """The servers, but for Trino, which has tests of its own (tests/engines)."""
     if running := os.environ.get("STARBERG_STACK_DIR"):
-        yield start(directory=Path(running))
+        yield start(SERVICES, Path(running))
         return
     directory = Path(tempfile.mkdtemp(prefix="starberg-stack-"))
-    started = start(directory=directory)
+    started = start(SERVICES, directory)
     try:
         yield started
     finally:
@@ -54,9 +45,9 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(autouse=True)
 def _servers_run_again(stack: Stack) -> Iterator[None]:
     yield
-    for server in stack.servers.values():
-        server.resume()
-        server.start()
+    for name in SERVICES:
+        stack.service(name).resume()
+        stack.service(name).start()
 
 
 @pytest.fixture

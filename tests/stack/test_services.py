@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from conftest import client
+from conftest import SERVICES, client
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
@@ -122,9 +122,9 @@ def test_a_proxy_cuts_and_mends_the_way_to_a_server(minio: Server, proxies: Any)
 
 
 def test_starting_again_leaves_running_servers_alone(stack: Stack) -> None:
-    before = {name: server.record["pid"] for name, server in stack.servers.items()}
-    stack.start(stack.servers)
-    assert {name: server.record["pid"] for name, server in stack.servers.items()} == before
+    before = {name: stack.service(name).record["pid"] for name in SERVICES}
+    stack.start(SERVICES)
+    assert {name: stack.service(name).record["pid"] for name in SERVICES} == before
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_behind(minio: Server, tmp_path: Path) -> None:
@@ -152,9 +152,8 @@ def test_settings_of_a_stack_that_does_not_run_are_refused(tmp_path: Path, capsy
 
 
 def test_credentials_are_in_no_command_line_and_no_readable_file(stack: Stack) -> None:
-    words = [
-        Path(f"/proc/{server.record['pid']}/cmdline").read_text(errors="replace") for server in stack.servers.values()
-    ]
+    running = [stack.service(name).record["pid"] for name in SERVICES]
+    words = [Path(f"/proc/{pid}/cmdline").read_text(errors="replace") for pid in running]
     for name in ("minio", "postgres"):
         secret = stack.service(name).record["password"]
         assert not any(secret in line for line in words)

@@ -26,6 +26,11 @@ HOMES = {
     "pyiceberg": {"storage/"},
     "sqlalchemy": set(),  # every command waits for the catalog, and it takes 0.3 s to import
     "requests": {"ingestion/", "storage/"},
+    "adbc_driver_flightsql": {"engines/dremio.py"},
+    "adbc_driver_manager": {"engines/dremio.py"},
+    "trino": {"engines/trino.py"},
+    "pyspark": {"engines/spark/"},
+    "py4j": {"engines/spark/"},
 }
 
 

@@ -63,7 +63,7 @@ def lake() -> FakeLake:
 
 
 def rows() -> QueryResult:
-    return QueryResult(["a", "b"], iter([(1, "x"), (2, None)]), lambda: None)
+    return QueryResult(["a", "b"], iter([(1, "x"), (2, None)]), lambda: None, lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +138,15 @@ def starberg(lake: FakeLake, *arguments: str, **environ: str) -> int:
         ),
         ("plan games", ("plan", "games", None, {"sql": False})),
         ("plan games --date 2025-01-15 --sql", ("plan", "games", DAY, {"sql": True})),
-        ("query select", ("query", "select", {"warehouse": None, "at": None})),
-        ("query --warehouse games --at r1 select", ("query", "select", {"warehouse": "games", "at": "r1"})),
+        ("query select", ("query", "select", {"warehouse": None, "at": None, "engine": "duckdb"})),
+        (
+            "query --engine trino select",
+            ("query", "select", {"warehouse": None, "at": None, "engine": "trino"}),
+        ),
+        (
+            "query --warehouse games --at r1 select",
+            ("query", "select", {"warehouse": "games", "at": "r1", "engine": "duckdb"}),
+        ),
         ("tables", ("tables", None)),
         ("tables games", ("tables", "games")),
         ("--json status", ("status", None, {"limit": 20})),
@@ -321,6 +328,13 @@ def test_an_error_is_one_line_and_its_exit_code(
         ("rn", "starberg: No such command 'rn'. Did you mean 'run'\\? Type `starberg --help`"),
         ("run", "starberg: Missing argument 'WAREHOUSE'. Type `starberg run --help`"),
         ("run games --fulll", "starberg: No such option: --fulll .*--full.* Type `starberg run --help`"),
+        ("query --engine hive x", "starberg: Invalid value for '--engine': .* Type `starberg query --help`"),
+        (
+            "query --output rows.xlsx x",
+            r"starberg: rows.xlsx has no known kind. Name a file that ends in .parquet or .csv\.",
+        ),
+        ("query --output none/rows.csv x", "starberg: there is no folder .*none"),
+        ("query --output rows.csv --format csv x", "starberg: --output takes one question, .* Leave out --format."),
         ("query --format xml x", "starberg: Invalid value for '--format': .* Type `starberg query --help`"),
         ("run games --wait soon", "starberg: 'soon' is no time. Write it as 30s, 10m or 1h"),
         ("--home", "starberg: Option '--home' requires an argument. Type `starberg --help`"),
@@ -404,7 +418,7 @@ def test_a_closed_stdout_is_quiet(tmp_path: Path) -> None:
     code = (
         "import sys; from starberg.entrypoints.cli import main; from starberg.etl.results import QueryResult\n"
         "class Lake:\n"
-        "    def query(self, sql, **how): return QueryResult(['a'], iter([(n,) for n in range(100000)]), None)\n"
+        "    def query(self, sql, **how): return QueryResult(['a'], iter([(n,) for n in range(100000)]), None, None)\n"
         "sys.exit(main(['query', 'x', '--format', 'csv'], environ={}, open_lake=lambda settings: Lake()))\n"
     )
     command = ["bash", "-c", '"$0" -c "$1" | head -1; echo ${PIPESTATUS[0]}', sys.executable, code]

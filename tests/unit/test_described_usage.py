@@ -159,6 +159,11 @@ def test_the_sources_of_mafia_are_set_by_their_variables(source: str, prefix: st
     assert (own.host, own.port, own.database, own.user, own.password) == ("h", 6000, "n", "u", f"{prefix}_PASSWORD")
 
 
+def test_the_namespace_of_projects_is_set_by_its_variable() -> None:
+    assert declared("projects").namespace == "projectmanagement"
+    assert declared("projects", WAREHOUSE_DB="Delivery").namespace == "delivery"
+
+
 def test_the_source_of_learning_is_its_variable_as_the_key_of_rawg_is() -> None:
     [source] = declared("learning").sources.values()
     assert source.connection.url == "OLTP_DATABASE_URL"

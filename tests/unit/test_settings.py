@@ -139,7 +139,7 @@ def test_the_database_url_is_built_from_its_parts(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a = 1\n", r":1: a: unknown setting. Known: catalog, env, "),
+        ("a = 1\n", r":1: a: unknown setting. Known: catalog, dremio_ca, "),
         ("threads = 2\n\nhmoe = 'x'\n", r":3: hmoe: unknown setting. Did you mean 'home'\?"),
         ("[env.prod]\nthreads = 1\n[env.test]\ncatalogue = 'sqlite'\n", r":4: catalogue: .* Did you mean 'catalog'\?"),
         (

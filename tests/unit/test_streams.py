@@ -83,7 +83,7 @@ def declared(tmp_path: Path, text: str) -> Path:
         ),
         (
             SOURCE.replace("kind: postgres", "kind: postgres\n    timezone: Mars/Base"),
-            "4: timezone: 'Mars/Base' is no time zone: write one of IANA's, such as Europe/Berlin",
+            "4: timezone: 'Mars/Base' is no time zone. Write one of IANA's, such as Europe/Berlin.",
         ),
         (
             SOURCE.replace("kind: postgres\n    connection: {url: SHOP_URL}", "kind: rest\n    url: http://h"),

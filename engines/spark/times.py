@@ -1,0 +1,118 @@
+"""Dates and times, as Spark is to be told them. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from starberg.engines.spark.syntax import (
+    FLOATS,
+    INTEGERS,
+    STAMPS,
+    D,
+    NotInSpark,
+    Rewrite,
+    call,
+    cast,
+    kind_of,
+    literal,
+    needs,
+)
+
+_FORMATS = {"%Y": "yyyy", "%m": "MM", "%d": "dd", "%H": "HH", "%M": "mm", "%S": "ss"}
+_CUTS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
+
+
+def added(node: exp.Expr) -> exp.Expr:
+    """A date and a number is a date, a date and an interval a timestamp; of two dates the difference is days."""
+    one, other = node.this, node.expression
+    if isinstance(other.unnest(), exp.Interval):
+        if kind_of(one) is D.DATE:
+            node.set("this", cast(one.copy(), "TIMESTAMP_NTZ"))
+        else:
+            needs(one, STAMPS | {D.TIMESTAMPTZ})
+        return node
+    if isinstance(one.unnest(), exp.Interval):
+        raise NotInSpark(node, "an interval stands behind what it is added to")
+    if kind_of(one) is D.DATE and kind_of(other) is D.DATE and isinstance(node, exp.Sub):
+        return _days_between(one.copy(), other.copy())
+    if kind_of(one) is D.DATE:
+        needs(other, INTEGERS)
+        return call("date_add" if isinstance(node, exp.Add) else "date_sub", one.copy(), cast(other.copy(), "INT"))
+    for part in (one, other):
+        needs(part, INTEGERS | FLOATS | {D.DECIMAL})
+    return node
+
+
+def _days_between(later: exp.Expr, earlier: exp.Expr) -> exp.Expr:
+    return cast(call("datediff", cast(later, "DATE"), cast(earlier, "DATE")), "BIGINT")
+
+
+def date_diff(node: exp.Expr) -> exp.Expr:
+    """The number of boundaries between two times, not of whole units."""
+    later, earlier, unit = node.this, node.expression, node.text("unit").upper() or "DAY"
+    for part in (later, earlier):
+        needs(part, STAMPS | {D.DATE, D.TIMESTAMPTZ})
+    if unit == "DAY":
+        return _days_between(later.copy(), earlier.copy())
+    if unit not in _BOUNDARIES:
+        raise NotInSpark(node, f"date_diff of {unit.lower()}")
+    count = _BOUNDARIES[unit]
+    return exp.Paren(this=exp.Sub(this=count(later.copy()), expression=count(earlier.copy())))
+
+
+def _seconds(value: exp.Expr) -> exp.Expr:
+    return call("unix_seconds", exp.cast(value, exp.DataType.build("TIMESTAMPTZ"), copy=False))
+
+
+def _since(seconds: int) -> Rewrite:
+    return lambda value: call("floor", cast(exp.Div(this=_seconds(value), expression=literal(seconds)), "DOUBLE"))
+
+
+def _months(per_year: int, name: str) -> Rewrite:
+    def months(value: exp.Expr) -> exp.Expr:
+        years = exp.Mul(this=cast(call("year", value), "BIGINT"), expression=literal(per_year))
+        return exp.Paren(this=exp.Add(this=years, expression=call(name, value.copy()))) if name else years
+
+    return months
+
+
+_BOUNDARIES: dict[str, Rewrite] = {
+    "SECOND": _seconds,
+    "MINUTE": _since(60),
+    "HOUR": _since(3600),
+    "MONTH": _months(12, "month"),
+    "QUARTER": _months(4, "quarter"),
+    "YEAR": _months(1, ""),
+}
+
+
+def truncated(node: exp.Expr) -> exp.Expr:
+    """Cut a time; a date, too, becomes a timestamp."""
+    unit = node.text("unit").upper()
+    if unit not in _CUTS:
+        raise NotInSpark(node, f"date_trunc of {unit.lower()}")
+    needs(node.this, STAMPS | {D.DATE})
+    cut = call("date_trunc", exp.Literal.string(unit), exp.cast(node.this.copy(), exp.DataType.build("TIMESTAMPTZ")))
+    return cast(cut, "TIMESTAMP_NTZ")
+
+
+def formatted(node: exp.Expr) -> exp.Expr:
+    """strftime with a format whose parts mean the same: numbers of fixed width."""
+    needs(node.this, STAMPS | {D.DATE})
+    written = node.args["format"]
+    parts = re.findall(r"%.|[^%]", written.name) if isinstance(written, exp.Literal) else ["?"]
+    if not all(part in _FORMATS or part in "-:/ ." for part in parts):
+        raise NotInSpark(node, "strftime is for " + ", ".join(sorted(_FORMATS)))
+    return call("date_format", node.this.copy(), exp.Literal.string("".join(_FORMATS.get(p, p) for p in parts)))
+
+
+def month_name(node: exp.Expr) -> exp.Expr:
+    """The name of a month, in English."""
+    return call("date_format", node.this.copy(), exp.Literal.string("MMMM"))
+
+
+def weekday(node: exp.Expr) -> exp.Expr:
+    """The day of the week, Monday is 1."""
+    return exp.Paren(this=exp.Add(this=call("weekday", node.this.copy()), expression=literal(1)))

@@ -1,0 +1,15 @@
+"""Every test in this folder is marked `engines`, and fails without the extra `spark`, Java 17 or Iceberg's jars."""
+
+from __future__ import annotations
+
+import pytest
+from lake import fresh_engine
+from local_spark import beside
+
+from starberg.engines.spark.engine import SparkEngine
+
+
+@pytest.fixture
+def spark() -> SparkEngine:
+    """Spark beside an engine without tables."""
+    return beside(fresh_engine())
