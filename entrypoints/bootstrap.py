@@ -45,7 +45,8 @@ def open_lake(
     store = open_store(settings)
     variables = ChainMap(dict(environment or {}), settings.environment)  # type: ignore[arg-type]
     warehouses = load_warehouses(warehouse_folders(settings), variables)
-    store, catalog = wrap(store, NamespacedCatalog(open_catalog(settings, store), lambda: warehouses.namespaces))
+    store, catalog = wrap(store, open_catalog(settings, store))
+    catalog = NamespacedCatalog(catalog, lambda: warehouses.namespaces)
     return Lake(
         store=store,
         catalog=catalog,
