@@ -12,6 +12,7 @@ import pytest
 import typer
 import yaml
 
+from starberg.engines.spark import session
 from starberg.entrypoints.commands import app
 from starberg.utils.settings import Settings, variable
 
@@ -166,7 +167,13 @@ def test_versions_are_those_of_the_documents() -> None:
     import stack_programs
 
     assert version(SERVICES["nessie"]["image"]) > version(stack_programs.NESSIE.split(":jar")[0])
-    assert f"Dremio {SERVICES['dremio']['image'].rpartition(':')[2]}" in (ROOT / "docs/engines.md").read_text()
+    page = (ROOT / "docs/engines.md").read_text()
+    assert f"Dremio {SERVICES['dremio']['image'].rpartition(':')[2]}" in page
+    assert set(stack_programs.ICEBERG_JARS) == set(session.PACKAGES)
+    for package in session.PACKAGES:
+        _, name, release = package.split(":")
+        assert package in page
+        assert f"{name}-{release}.jar" in page
 
 
 SMOKE = ROOT / "deploy/smoke.sh"
