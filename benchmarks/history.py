@@ -7,7 +7,6 @@ read from a server. Each change set has 10,000 updates, 1,000 new customers and 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.crm_runs import files_of, land, say, starberg
 from benchmarks.customers import CHANGED
 from benchmarks.environments import PEERS, compile_ourselves, peer_python
 from benchmarks.measure import Figures, best, clean_environment, measured
@@ -25,7 +25,6 @@ FULL_SIZE = 1_000_000
 SETS = 3
 """Change sets, one after the other; the best of them counts."""
 _ROOT = Path(__file__).parents[1]
-_CRM = Path(__file__).with_name("crm")
 _SERVICES = ("--services", "minio,nessie")
 
 
@@ -59,7 +58,7 @@ class Report:
 def run(members: int, folder: Path, *, quick: bool) -> Report:
     """Measure everything; quick: only ourselves, in a folder."""
     report = Report(members)
-    files = _files(folder / "files", members)
+    files = files_of(folder / "files", members, SETS)
     report.changed_bytes = (files / "changes-1.parquet").stat().st_size
     if not quick:
         compile_ourselves()
@@ -73,15 +72,10 @@ def run(members: int, folder: Path, *, quick: bool) -> Report:
     with _servers(folder / "stack") as (variables, nessie):
         _ours(report, "MinIO + Nessie", {**_home(folder / "remote"), **variables}, files)
         _by_hand(report, "MinIO + Nessie", nessie, files, variables)
-    _ours(report, "embedded, 4 times as many", _home(folder / "home-4"), _files(folder / "files-4", 4 * members))
+    _ours(
+        report, "embedded, 4 times as many", _home(folder / "home-4"), files_of(folder / "files-4", 4 * members, SETS)
+    )
     return report
-
-
-def _files(folder: Path, members: int) -> Path:
-    folder.mkdir(parents=True)
-    command = [sys.executable, "-m", "benchmarks.customers", str(folder), str(members), str(SETS)]
-    subprocess.run(command, cwd=_ROOT, env=clean_environment(), check=True)
-    return folder
 
 
 def _home(folder: Path) -> dict[str, str]:
@@ -90,18 +84,18 @@ def _home(folder: Path) -> dict[str, str]:
 
 def _ours(report: Report, place: str, variables: Mapping[str, str], files: Path) -> None:
     environment = clean_environment(**variables)
-    _land(files / "customers.parquet", environment)
-    report.first[place] = _say(place, "first build", _starberg(environment, "etl", "crm"))
+    land(files / "customers.parquet", environment)
+    report.first[place] = say(place, "first build", starberg(environment, "etl", "crm"))
     for number in range(1, SETS + 1):
-        _land(files / f"changes-{number}.parquet", environment)
-        figures = _say(place, f"change set {number}", _starberg(environment, "etl", "crm"))
+        land(files / f"changes-{number}.parquet", environment)
+        figures = say(place, f"change set {number}", starberg(environment, "etl", "crm"))
         report.changes.setdefault(place, []).append(_change(figures, environment))
 
 
 def _change(figures: Figures, environment: Mapping[str, str]) -> Change:
     answer = json.loads(figures.stdout)
     sql = f"SELECT duration_ms, bytes_written FROM crm.etl_runs WHERE run_id = '{answer['run_id']}'"
-    [row] = json.loads(_starberg(environment, "query", sql).stdout)
+    [row] = json.loads(starberg(environment, "query", sql).stdout)
     dimension = next(table for table in answer["tables"] if table["name"] == "dim_customer")
     assert dimension["rows_inserted"] + dimension["rows_updated"] == CHANGED + 10_000, dimension
     run_ms = answer["duration_ms"]
@@ -111,15 +105,6 @@ def _change(figures: Figures, environment: Mapping[str, str]) -> Change:
     )  # fmt: skip
 
 
-def _land(file: Path, environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "benchmarks.land", str(file)]
-    subprocess.run(command, cwd=_ROOT, env=environment, check=True)
-
-
-def _starberg(environment: Mapping[str, str], *arguments: str) -> Figures:
-    return measured([str(Path(sys.executable).with_name("starberg")), "--json", *arguments], environment, _CRM)
-
-
 def _by_hand(report: Report, place: str, where: str, files: Path, variables: Mapping[str, str]) -> None:
     script = [peer_python("iceberg"), str(PEERS / "scd2_iceberg.py")]
     environment = clean_environment(**variables)
@@ -127,7 +112,7 @@ def _by_hand(report: Report, place: str, where: str, files: Path, variables: Map
     runs = []
     for number in range(1, SETS + 1):
         figures = measured([*script, "apply", where, str(files / f"changes-{number}.parquet")], environment, files)
-        runs.append(_say(place, "by hand", figures))
+        runs.append(say(place, "by hand", figures))
     least = best(runs)
     report.by_hand[place] = (least, min(float(run.stdout) for run in runs))
 
@@ -165,7 +150,7 @@ def _peer(
     runs = []
     for number in range(1, sets + 1):
         measured([*prepare, "change", str(folder), str(files / f"changes-{number}.parquet")], environment, files)
-        runs.append(_say(name, f"change set {number}", measured(command(number), environment, folder)))
+        runs.append(say(name, f"change set {number}", measured(command(number), environment, folder)))
     report.peers[name] = best(runs)
 
 
@@ -186,12 +171,3 @@ def _servers(folder: Path) -> Iterator[tuple[dict[str, str], str]]:
         yield variables, variables["NESSIE_URI"].split("/api/")[0] + "/iceberg"
     finally:
         subprocess.run([*script, "down", *where], check=False, stdout=sys.stderr)
-
-
-def _say(group: str, name: str, figures: Figures) -> Figures:
-    load = os.getloadavg()[0]
-    print(
-        f"  {group}: {name}: {figures.wall_s:.2f} s, {figures.cpu_s:.2f} s of CPU, load {load:.1f}",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
-    return figures
