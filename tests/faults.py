@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,6 +58,9 @@ _PROCESSES.set_forkserver_preload(
         "starberg.storage.sql_catalog",
     ]
 )
+
+_CODES = threading.Lock()
+"""A start looks after all processes that ended, and an exit code can be read once: by one thread at a time."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ class Task:
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._here, there = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(target=_work, args=(there, function, arguments), daemon=True)
-        self._process.start()
+        with _CODES:
+            self._process.start()
         there.close()
 
     def __enter__(self) -> Self:
@@ -161,9 +165,11 @@ class Task:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.is_alive():
+        with _CODES:
+            is_alive = self._process.is_alive()
+        if is_alive:
             self.signal(signal.SIGKILL)
-        self._process.join()
+        self._join()
 
     def hear(self) -> Any:
         """Wait for the next word; EOFError if the process ended instead."""
@@ -186,8 +192,13 @@ class Task:
             result = self.hear()
         except EOFError:
             result = None
-        self._process.join(PATIENCE_S)
+        self._join()
         return result
+
+    def _join(self) -> None:
+        wait([self._process.sentinel], PATIENCE_S)
+        with _CODES:
+            self._process.join(0)
 
     @property
     def was_killed(self) -> bool:

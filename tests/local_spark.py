@@ -11,8 +11,14 @@ from starberg.engines.duckdb import DuckDBEngine
 from starberg.engines.spark.engine import SparkEngine
 
 MASTER = "local[1]"
-os.environ.setdefault("PYSPARK_SUBMIT_ARGS", '--driver-java-options "-XX:TieredStopAtLevel=1" pyspark-shell')
-"""Questions about a few rows are over before Java's second compiler would pay."""
+QUICK = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""Planning again in the middle and compiling to Java pay for many rows; of these tests they are half the time."""
+_QUICKLY = " ".join(f"--conf {name}={value}" for name, value in QUICK.items())
+os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"{_QUICKLY} pyspark-shell")
 
 
 @cache
@@ -29,3 +35,11 @@ def settings() -> dict[str, str]:
 def beside(local: DuckDBEngine, from_bytes: int = 0) -> SparkEngine:
     """Return Spark beside an engine, to which nothing is left that Spark can do, unless it is told."""
     return SparkEngine(local, master=MASTER, jars=jars(), from_bytes=from_bytes)
+
+
+def as_it_comes(local: DuckDBEngine) -> SparkEngine:
+    """Return Spark beside an engine as people have it, not made quick for small tables."""
+    engine = beside(local)
+    for name in QUICK:
+        engine._spark.conf.unset(name)
+    return engine

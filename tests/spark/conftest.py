@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lake import fresh_engine
-from local_spark import beside
+from local_spark import as_it_comes
 
 from starberg.engines.spark.engine import SparkEngine
 
@@ -12,4 +12,4 @@ from starberg.engines.spark.engine import SparkEngine
 @pytest.fixture
 def spark() -> SparkEngine:
     """Spark beside an engine without tables."""
-    return beside(fresh_engine())
+    return as_it_comes(fresh_engine())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lake import fresh_engine
-from local_spark import beside
+from local_spark import as_it_comes
 
 from starberg.engines.spark.functions import REWRITTEN, SAME
 from starberg.utils.errors import StarbergError
@@ -220,7 +220,7 @@ def kinds() -> dict[str, tuple[list[str], str]]:
 def answers(kind: str, engine: str) -> list[Any]:
     """Return an engine's answers to the questions of a kind, each a column; an error stands for itself."""
     local = fresh_engine()
-    asked = beside(local) if engine == "spark" else local
+    asked = as_it_comes(local) if engine == "spark" else local
     local.run(f"CREATE OR REPLACE TEMP TABLE rows AS {ROWS}")
     questions, of = kinds()[kind]
     try:
