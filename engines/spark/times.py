@@ -62,8 +62,11 @@ def date_diff(node: exp.Expr) -> exp.Expr:
     return exp.Paren(this=exp.Sub(this=count(later.copy()), expression=count(earlier.copy())))
 
 
-def _seconds(value: exp.Expr) -> exp.Expr:
-    return call("unix_seconds", exp.cast(value, exp.DataType.build("TIMESTAMPTZ"), copy=False))
+def _counted(name: str) -> Rewrite:
+    return lambda value: call(name, exp.cast(value, exp.DataType.build("TIMESTAMPTZ"), copy=False))
+
+
+_seconds = _counted("unix_seconds")
 
 
 def _since(seconds: int) -> Rewrite:
@@ -79,6 +82,8 @@ def _months(per_year: int, name: str) -> Rewrite:
 
 
 _BOUNDARIES: dict[str, Rewrite] = {
+    "MICROSECOND": _counted("unix_micros"),
+    "MILLISECOND": _counted("unix_millis"),
     "SECOND": _seconds,
     "MINUTE": _since(60),
     "HOUR": _since(3600),

@@ -138,8 +138,9 @@ SCALARS = [
     ),
     *(
         f"date_diff('{unit}', moment, other)"
-        for unit in ("second", "minute", "hour", "day", "month", "quarter", "year")
+        for unit in ("microsecond", "millisecond", "second", "minute", "hour", "day", "month", "quarter", "year")
     ),
+    "date_diff('millisecond', TIMESTAMP '1969-12-31 23:59:59.9985', moment)",
     *(
         f"date_diff('{unit}', {since} '1970-01-01', moment::TIMESTAMPTZ)"
         for unit, since in (("hour", "timestamp"), ("day", "date"), ("month", "date"), ("year", "date"))

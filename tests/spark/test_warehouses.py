@@ -41,14 +41,14 @@ def opened(home: Path, variables: dict[str, str], clock: FakeClock) -> Lake:
     return open_lake(Settings.load(home, {}, {"STARBERG_HOME": str(home), **variables}), clock=clock)
 
 
-def rows(lake: Lake, warehouse: str) -> dict[str, Counter[object]]:
+def rows(lake: Lake, warehouse: str) -> dict[str, Counter[str]]:
     """Return the rows of each table, without what tells which run wrote them."""
     found = {}
     with closing(lake.connect(warehouse)) as connection:
         for table in sorted(name for name in lake.look().tables if name.partition(".")[2] not in TABLES):
             told = connection.execute(f"DESCRIBE {table}").fetchall()
             names = ", ".join(quote_name(name) for name, *_ in told if name != RUN)
-            found[table] = Counter(connection.execute(f"SELECT {names} FROM {table}").fetchall())
+            found[table] = Counter(map(repr, connection.execute(f"SELECT {names} FROM {table}").fetchall()))
     return found
 
 
