@@ -37,7 +37,7 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
 
 test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once)
-	uv run --extra spark pytest -m engines
+	uv run --extra spark pytest -m engines -n 2 --dist loadgroup
 
 test-airflow: ## the generated DAGs in a real Airflow, which it installs into an environment of its own
 	uv run pytest -m airflow
