@@ -2,10 +2,14 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 STACK := uv run python deploy/stack.py
+# Tests of how tables are built; whatever builds them.
+BUILT := $(addprefix tests/unit/test_, $(addsuffix .py, history facts dimensions versioned_bridges staging keyed \
+	selection snapshots dates quality zone_matters)) tests/behaviours/test_complaints.py \
+	tests/behaviours/test_calendar_timezone.py
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup check test proofs stack stack-down test-stack test-engines test-airflow bench soak demo clean
+.PHONY: help setup check test proofs stack stack-down test-stack test-engines test-spark test-airflow bench soak demo clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +42,9 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 
 test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once)
 	uv run --extra spark pytest -m engines -n 2 --dist loadgroup
+
+test-spark: ## the tests of histories, facts, bridges, snapshots and days, with Spark building their tables (an hour)
+	uv run --extra spark pytest -n 2 --computing spark $(BUILT)
 
 test-airflow: ## the generated DAGs in a real Airflow, which it installs into an environment of its own
 	uv run pytest -m airflow

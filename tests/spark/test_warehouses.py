@@ -53,7 +53,7 @@ def rows(lake: Lake, warehouse: str) -> dict[str, Counter[str]]:
 
 
 @pytest.mark.parametrize(
-    "warehouse", [name if name == "games" else pytest.param(name, marks=pytest.mark.proof) for name in WAREHOUSES]
+    "warehouse", [name if name == "retail" else pytest.param(name, marks=pytest.mark.proof) for name in WAREHOUSES]
 )
 def test_a_warehouse_is_the_same_on_both_engines(tmp_path: Path, warehouse: str) -> None:
     clock = Played(START)
