@@ -41,7 +41,7 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
 
 test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once)
-	uv run --extra spark pytest -m engines -n 2 --dist loadgroup
+	uv run --extra spark pytest -m engines
 
 test-spark: ## the tests of histories, facts, bridges, snapshots and days, with Spark building their tables (an hour)
 	uv run --extra spark pytest -n 2 --computing spark $(BUILT)

@@ -30,26 +30,28 @@ FOLDERS = {"stack": "stack", "engines": "engines", "spark": "engines", "airflow"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a person choose what builds the lakes of tests that do not care."""
-    parser.addoption("--computing", choices=("duckdb", "spark"), default="duckdb", help="builds every TempLake")
+    parser.addoption("--computing", choices=("duckdb", "spark"), default="duckdb", help="builds the tables")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Spark build, if it is asked for."""
+    """Let Spark build, if it is asked for, whatever a test opens in this process."""
     if config.getoption("--computing") == "spark":
         import local_spark
         from lake import Default
 
+        from starberg.entrypoints import bootstrap
+
         Default.computing = staticmethod(local_spark.beside)
+        bootstrap._computing = lambda _settings, _store, local: local_spark.beside(local)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of some folders, before `-m` chooses; a folder's tests share its servers, or its Spark."""
+    """Mark every test of some folders, before `-m` chooses."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in FOLDERS:
             item.add_marker(FOLDERS[folder])
-            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(autouse=True)

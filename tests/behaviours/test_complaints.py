@@ -84,7 +84,7 @@ def test_small_files_and_deletes_of_many_runs_are_folded_into_one_file(lake: Tem
     rows = lake.rows("SELECT * FROM dim_customer")
     _, before = files(lake)
     with lake.session() as (_, engine, tables):
-        Folding(engine, tables, Policy()).fold("shop.dim_customer")
+        Folding(engine.local, tables, Policy()).fold("shop.dim_customer")
         tables.publish("fold")
     lake.settle()
     _, after = files(lake)

@@ -52,9 +52,8 @@ def rows(lake: Lake, warehouse: str) -> dict[str, Counter[str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "warehouse", [name if name == "retail" else pytest.param(name, marks=pytest.mark.proof) for name in WAREHOUSES]
-)
+@pytest.mark.proof  # for minutes each
+@pytest.mark.parametrize("warehouse", WAREHOUSES)
 def test_a_warehouse_is_the_same_on_both_engines(tmp_path: Path, warehouse: str) -> None:
     clock = Played(START)
     with sources(tmp_path / "sources", clock, [warehouse], games=40) as (variables, change):

@@ -109,7 +109,7 @@ def test_new_members_follow_and_a_rebuild_keeps_the_numbers(lake: TempLake) -> N
     lake.build(rebuild="*")
     lake.declare(
         "dimensions/dim_customer",
-        "/* natural_key: customer_id */ select customer_id, upper(name) as name from stg_customers",
+        "/* natural_key: customer_id */ select customer_id, trim(name) as name from stg_customers",
     )
     lake.build()
     assert [row[:2] for row in members(lake)] == [row[:2] for row in before]
