@@ -79,8 +79,10 @@ def _started(builder: SparkSession.Builder) -> SparkSession:
         except (PySparkException, OSError) as error:
             log.seek(0)
             wrong = [line for line in log.read().decode(errors="replace").splitlines() if _WRONG.search(line)]
-            hint = "Spark 3.5 needs Java 17: install it, or set JAVA_HOME."
-            raise UsageError(f"Spark did not start: {(wrong or [_first_line(error)])[0]}", hint=hint) from error
+            said = (wrong or [_first_line(error)])[0].rpartition("Exception: ")[2]
+            java = "Spark 3.5 needs Java 17: install it, or set JAVA_HOME."
+            hint = "Check STARBERG_SPARK_MASTER." if said.startswith("Master") else java
+            raise UsageError(f"Spark did not start: {said}", hint=hint) from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import pytest
             "Spark did not start: .*java: No such file.*install it, or set JAVA_HOME",
         ),
         ("STARBERG_SPARK_JARS", "/nowhere.jar", "Spark has no Iceberg. Check STARBERG_SPARK_JARS"),
-        ("STARBERG_SPARK_MASTER", "nonsense", "Spark did not start: .*Master must"),
+        ("STARBERG_SPARK_MASTER", "nonsense", "Spark did not start: Master must.*Check STARBERG_SPARK_MASTER"),
     ],
 )
 def test_why_it_does_not_start_is_one_line(tmp_path: Path, setting: str, value: str, said: str) -> None:
