@@ -4,8 +4,8 @@ SHELL := /bin/bash
 STACK := uv run python deploy/stack.py
 # Tests of how tables are built; whatever builds them.
 BUILT := $(addprefix tests/unit/test_, $(addsuffix .py, history facts dimensions versioned_bridges staging keyed \
-	selection snapshots dates quality zone_matters)) tests/behaviours/test_complaints.py \
-	tests/behaviours/test_calendar_timezone.py
+	selection snapshots dates quality zone_matters)) $(addprefix tests/behaviours/test_, $(addsuffix .py, \
+	complaints checks history_commands calendar_timezone))
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
@@ -40,7 +40,7 @@ stack-down: ## stop them; their data stays in .stack
 test-stack: ## the tests on real servers, which it starts and stops itself
 	uv run pytest -m stack
 
-test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once)
+test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once; 40 minutes)
 	uv run --extra spark pytest -m engines
 
 test-spark: ## the tests of histories, facts, bridges, snapshots and days, with Spark building their tables (an hour)

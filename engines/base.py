@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 from starberg.storage.columns import ColumnStats, PartitionBy, SqlColumn
 
+ELSEWHERE = "Write it another way, or build with STARBERG_ENGINE=duckdb."
+"""What to do about SQL that `Engine.refused` names."""
+
 
 @dataclass(frozen=True)
 class ParquetFile:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
-from starberg.engines.base import Engine
+from starberg.engines.base import ELSEWHERE, Engine
 from starberg.etl import dimensions, facts, graph
 from starberg.etl.build_writer import BuildOptions, Touched, Writer, target
 from starberg.etl.compile import LOAD, dependents_on, lookups, with_relations
@@ -138,8 +138,7 @@ class Build:
         for table in self._warehouse.tables.values():
             computed = table.kind is Kind.CHECK or (table.kind is not Kind.STAGING and table.name in wanted)
             if computed and (problem := self._engine.refused(table.select)):
-                hint = "Write it another way, or build with STARBERG_ENGINE=duckdb."
-                raise DeclarationError(str(table.path), problem, hint=hint)
+                raise DeclarationError(str(table.path), problem, hint=ELSEWHERE)
 
     def _leave(self, table: Table) -> None:
         """Note of a table that is not to be built whether it is stale; new loads do not make staging so.

@@ -195,9 +195,10 @@ class SparkEngine:
         query = parsed(select)
         read = [(table.db, table.name) for table in tables_of(query) if table.name]
         numbered = f"{ROW_ID} AS " in select and any(not db and name in self._tables.temporary for db, name in read)
-        if not numbered and sum(self._tables.size_of(*table) for table in read) < self._from_bytes:
-            return None
-        return query
+        if numbered or not self._from_bytes:
+            return query
+        is_little = sum(self._tables.size_of(*table) for table in read) < self._from_bytes
+        return None if is_little else query
 
     def _create(self, name: str, select: str, query: exp.Expr) -> None:
         columns, typed = self._typed(select, query)

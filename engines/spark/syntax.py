@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from starberg.engines.base import ELSEWHERE
+
 Rewrite = Callable[[exp.Expr], exp.Expr]
 
 D = exp.DType
@@ -26,7 +28,7 @@ class NotInSpark(Exception):
         line = next((n.meta["line"] for n in (node, *node.walk()) if "line" in n.meta), None)
         why = why or f"{name_of(node)} is not among the functions that are the same in Spark"
         super().__init__(f"{f'line {line}: ' if line else ''}{why}: DuckDB only")
-        self.hint = hint or "Write it another way, or build with STARBERG_ENGINE=duckdb."
+        self.hint = hint or ELSEWHERE
 
 
 def name_of(node: exp.Expr) -> str:

@@ -5,14 +5,12 @@ Every test in this folder is marked `engines`. A server that cannot be had fails
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import local_spark
 import pytest
-from stack import Stack, start
+from own_stack import own_stack
+from stack import Stack
 
 from starberg.entrypoints.bootstrap import open_lake
 from starberg.entrypoints.demo import run_demo
@@ -24,13 +22,8 @@ from starberg.utils.settings import Settings
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """A stack of its own: its catalog holds one lake."""
-    directory = Path(tempfile.mkdtemp(prefix="starberg-engines-"))
-    started = start(("trino",), directory)
-    try:
+    with own_stack(("trino",)) as started:
         yield started
-    finally:
-        started.stop()
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class Coin(int):
 
 def by_turns(local: DuckDBEngine) -> Engine:
     """Return an engine whose statements are DuckDB's or Spark's by chance."""
-    return beside(local, from_bytes=Coin())
+    return beside(local, from_bytes=Coin(1))
 
 
 def shop(folder: Path, computing: Callable[[DuckDBEngine], Engine]) -> TempLake:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from own_stack import own_stack
 from stack import Server, Stack, start
 from stack_process import HOST, free_port
 
@@ -33,13 +32,8 @@ def stack() -> Iterator[Stack]:
     if running := os.environ.get("STARBERG_STACK_DIR"):
         yield start(SERVICES, Path(running))
         return
-    directory = Path(tempfile.mkdtemp(prefix="starberg-stack-"))
-    started = start(SERVICES, directory)
-    try:
+    with own_stack(SERVICES) as started:
         yield started
-    finally:
-        started.stop()
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(autouse=True)
