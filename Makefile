@@ -51,6 +51,7 @@ test-airflow: ## the generated DAGs in a real Airflow, which it installs into an
 
 bench: ## measure against the recorded baselines
 	uv run python -m benchmarks && uv run python -m benchmarks.postgres && uv run python -m benchmarks.upkeep
+	uv run --extra spark python -m benchmarks.scale
 
 soak: ## the property tests, thousands of histories; their seeds are printed
 	uv run pytest -v tests/properties -m "not stack" --hypothesis-profile soak --hypothesis-show-statistics -n 2

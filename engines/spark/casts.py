@@ -92,3 +92,23 @@ def _days(node: exp.Expr, exploded: exp.Expr) -> exp.Expr:
     if node.args["to"].this is not D.DATE or any(end is None or kind_of(end) is not D.DATE for end in ends):
         raise NotInSpark(node, "unnest in a SELECT's list is for series of days")
     return exploded
+
+
+_NAMES = {
+    **dict.fromkeys(STAMPS - {D.TIMESTAMP_S, D.TIMESTAMP_MS}, "TIMESTAMP"),
+    D.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
+    D.DATE: "DATE",
+    D.BOOLEAN: "BOOLEAN",
+    D.INT: "INTEGER",
+    D.BIGINT: "BIGINT",
+    D.DOUBLE: "DOUBLE",
+    **dict.fromkeys((D.TEXT, D.VARCHAR), "VARCHAR"),
+}
+
+
+def type_of(node: exp.Expr) -> exp.Expr:
+    """The name of a type that is a plain one; it is known before any row is."""
+    kind = kind_of(node.this)
+    if kind not in _NAMES:
+        raise NotInSpark(node, f"typeof of {shown(kind)}")
+    return exp.Literal.string(_NAMES[kind])

@@ -109,12 +109,14 @@ REWRITTEN: dict[type[exp.Expr], Rewrite] = {
     exp.TimeToStr: times.formatted,
     exp.Monthname: times.month_name,
     exp.DayOfWeekIso: times.weekday,
+    exp.AtTimeZone: times.zoned,
     **dict.fromkeys((exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ), texts.compared),
     exp.DPipe: texts.joined,
     exp.Trim: texts.trimmed,
     exp.Like: texts.like,
     exp.Length: texts.length,
     exp.Dot: texts.field_of,
+    exp.Typeof: casts.type_of,
     exp.Unnest: texts.listed,
     exp.Tuple: texts.row_of_values,
     exp.ArgMax: texts.extreme,
@@ -134,5 +136,6 @@ METADATA: dict[type[exp.Expr], dict[str, Any]] = {
     exp.Round: {"annotator": lambda self, node: self._annotate_by_args(node, "this")},
     exp.TimestampTrunc: {"returns": D.TIMESTAMP},
     exp.DateTrunc: {"returns": D.TIMESTAMP},
+    exp.AtTimeZone: {"annotator": times.zoned_kind},
 }
 """How sqlglot tells the types of expressions, where its own way is not DuckDB's."""

@@ -46,7 +46,17 @@ Resolve = Callable[[str, str], Relation]
 def parsed(select: str) -> exp.Expr:
     """Return a SELECT as sqlglot has it; UsageError if it cannot be read."""
     with _as_usage():
-        return parse_one(select, read="duckdb")
+        return _parsed(select)
+
+
+def _parsed(select: str) -> exp.Expr:
+    """Return a SELECT as sqlglot has it, and `timezone(zone, time)` as AT TIME ZONE, which it is."""
+    query = parse_one(select, read="duckdb")
+    for call in list(query.find_all(exp.Anonymous)):
+        if call.name.lower() == "timezone" and len(call.expressions) == 2:
+            zone, time = call.expressions
+            call.replace(exp.AtTimeZone(this=time, zone=zone))
+    return query
 
 
 def to_spark(query: exp.Expr, resolve: Resolve, *, strict: bool = True) -> str:
@@ -88,7 +98,7 @@ def refused(select: str) -> str:
     'line 2: ARRAY_SORT is not among the functions that are the same in Spark: DuckDB only'
     """
     try:
-        query = parse_one(select, read="duckdb")
+        query = _parsed(select)
     except SqlglotError as error:
         return str(error).splitlines()[0]
     return next((str(problem) for problem in allowed(query)), "")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from starberg.engines.spark.syntax import (
     FLOATS,
@@ -121,3 +122,47 @@ def month_name(node: exp.Expr) -> exp.Expr:
 def weekday(node: exp.Expr) -> exp.Expr:
     """The day of the week, Monday is 1."""
     return exp.Paren(this=exp.Add(this=call("weekday", node.this.copy()), expression=literal(1)))
+
+
+_ZONES = r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+"
+
+
+def zoned_kind(annotate: Any, node: exp.Expr) -> exp.Expr:
+    """Set the type of AT TIME ZONE: of a moment the time that clocks show, of a time the moment."""
+    kind = node.this.type.this if node.this.type else D.UNKNOWN
+    annotate._set_type(
+        node, D.TIMESTAMPNTZ if kind is D.TIMESTAMPTZ else D.TIMESTAMPTZ if kind in STAMPS else D.UNKNOWN
+    )
+    return node
+
+
+def zoned(node: exp.Expr) -> exp.Expr:
+    """A moment as a zone's clocks show it, or the moment when they show a time.
+
+    Of a time that is shown twice DuckDB takes the second moment, Java the first. So the offset of a day later is tried:
+    no clock is ever set back by more.
+    """
+    zone, value = node.args["zone"], node.this
+    if not (isinstance(zone, exp.Literal) and re.fullmatch(_ZONES, zone.name)):
+        raise NotInSpark(node, "a time zone is written by its name, as in 'Europe/Berlin'")
+    if kind_of(value) is D.TIMESTAMPTZ:
+        return _shown(_stamp(value.copy()), zone)
+    needs(value, STAMPS)
+    first = call("convert_timezone", zone.copy(), _UTC.copy(), _stamp(value.copy()))
+    next_day = exp.Paren(this=exp.Add(this=first, expression=parse_one("INTERVAL 1 DAY", read="spark")))
+    offset = exp.Paren(this=exp.Sub(this=_shown(next_day.copy(), zone), expression=next_day.copy()))
+    second = exp.Paren(this=exp.Sub(this=_stamp(value.copy()), expression=offset))
+    is_shown_again = exp.EQ(this=_shown(second.copy(), zone), expression=_stamp(value.copy()))
+    moment = exp.If(this=is_shown_again, true=second, false=first.copy())
+    return exp.cast(moment, exp.DataType.build("TIMESTAMPTZ"), copy=False)
+
+
+_UTC = exp.Literal.string("UTC")
+
+
+def _stamp(value: exp.Expr) -> exp.Expr:
+    return cast(value, "TIMESTAMP_NTZ")
+
+
+def _shown(moment: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    return call("convert_timezone", _UTC.copy(), zone.copy(), moment)

@@ -145,6 +145,17 @@ SCALARS = [
         f"date_diff('{unit}', {since} '1970-01-01', moment::TIMESTAMPTZ)"
         for unit, since in (("hour", "timestamp"), ("day", "date"), ("month", "date"), ("year", "date"))
     ),
+    *(
+        "typeof(moment)",
+        "typeof(day)",
+        "typeof(i)",
+        "typeof(id)",
+        "typeof(s)",
+        "typeof(f)",
+        "typeof(moment::TIMESTAMPTZ)",
+    ),
+    *(f"timezone('{zone}', {of})" for zone in ("UTC", "Europe/Berlin") for of in ("moment", "timezone('UTC', moment)")),
+    *("moment AT TIME ZONE 'Europe/Berlin'", "TIMESTAMP '290000-01-01' AT TIME ZONE 'Asia/Tokyo' > moment"),
     *("date_diff('day', day, moment::DATE)", "{'a': i, 'b': s}.a", "TIMESTAMP '290000-01-01' > moment", "'it''s \\n'"),
 ]
 """Of each row."""
