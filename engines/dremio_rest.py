@@ -51,8 +51,8 @@ class DremioRest:
         said = [str(each.get("message", "")) for each in state.get("messages") or []]
         return self._login.cleaned("; ".join([str(state.get("status")), *said]))
 
-    def run(self, sql: str) -> str:
-        """Run a statement and wait for its end; return the job's id. An interruption cancels it."""
+    def run(self, sql: str) -> None:
+        """Run a statement and wait for its end; an interruption cancels it."""
         # Statements are such as may be run twice: an answer that got lost is asked for again.
         reply = self._service.decide(lambda: self._service.send("POST", "api/v3/sql", body={"sql": sql}))
         job = str(self._done(reply).body["id"])
@@ -64,12 +64,6 @@ class DremioRest:
         if status["jobState"] != "COMPLETED":
             said = status.get("errorMessage") or status.get("cancellationReason") or status["jobState"].lower()
             raise UsageError(f"Dremio: {self._login.cleaned(str(said))}")
-        return job
-
-    def rows(self, sql: str, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the first rows of a SELECT, at most 500: the API's own limit."""
-        reply = self._service.get(f"api/v3/job/{self.run(sql)}/results", {"offset": 0, "limit": limit})
-        return list(self._done(reply).body["rows"])
 
     def close(self) -> None:
         """Release connections."""

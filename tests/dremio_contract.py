@@ -65,7 +65,7 @@ class Refused(Exception):
 
 @dataclass
 class DremioContract:
-    """`entities` by path; `job` gives the end of a statement: its state, its error, its rows."""
+    """`entities` by path; `job` gives the end of a statement: its state, its error."""
 
     user: str = "ann"
     password: str = "hush-hush-1"
@@ -99,7 +99,6 @@ class DremioContract:
             "/api/v3/catalog/by-path/*": {"GET": self._by_path},
             "/api/v3/catalog/*": {"PUT": self._update},
             "/api/v3/sql": {"POST": self._sql},
-            "/api/v3/job/*/results": {"GET": self._results},
             "/api/v3/job/*/cancel": {"POST": self._cancel},
             "/api/v3/job/*": {"GET": self._job},
         }
@@ -179,15 +178,6 @@ class DremioContract:
         if job["left"] > 0:
             return Say({"jobState": "RUNNING", "queryType": "REST"})
         return Say({"rowCount": 0, "errorMessage": "", "cancellationReason": "", "queryType": "REST"} | job["end"])
-
-    def _results(self, asked: Asked, rest: str) -> Say:
-        job = self._found(rest)
-        if set(asked.query) - {"offset", "limit"} or not 0 < int(asked.query.get("limit", 100)) <= 500:
-            raise Refused(400, "limit must be less than or equal to 500")
-        if job["end"]["jobState"] != "COMPLETED":
-            raise Refused(400, "Can not fetch details for a job that is in state")
-        rows = job["end"].get("rows", [])
-        return Say({"rowCount": len(rows), "schema": [], "rows": rows})
 
     def _cancel(self, asked: Asked, rest: str) -> Say:
         self._found(rest)
