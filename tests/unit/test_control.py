@@ -24,7 +24,8 @@ def lake(tmp_path: Path) -> TempLake:
 def write(lake: TempLake, table: str, *rows: dict[str, object]) -> None:
     with lake.session() as (branch, engine, tables):
         existing = [name for name in TABLES if f"{lake.name}.{name}" in tables.pointers]
-        ControlTables(engine, lake.name, existing).write(RowDelta(engine, tables, branch.run_id), table, rows)
+        delta = RowDelta(engine.local, tables, branch.run_id)
+        ControlTables(engine.local, lake.name, existing).write(delta, table, rows)
         tables.publish("control")
 
 
@@ -64,6 +65,6 @@ def test_a_lake_whose_control_tables_lack_a_column_is_read_and_gets_it(lake: Tem
     with patch.dict(COLUMNS, high_water_mark=older):
         write(lake, "high_water_mark", mark)
     with lake.session() as (_, engine, _):
-        assert ControlTables(engine, lake.name, ["high_water_mark"]).published_loads() == {"api.games": 3}
+        assert ControlTables(engine.local, lake.name, ["high_water_mark"]).published_loads() == {"api.games": 3}
     write(lake, "high_water_mark", {**mark, "load_seq": 4, "source_rows": 9})
     assert lake.rows("select load_seq, source_rows from high_water_mark") == [(4, 9)]
