@@ -2,10 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 STACK := uv run python deploy/stack.py
-# Tests of how tables are built; whatever builds them.
-BUILT := $(addprefix tests/unit/test_, $(addsuffix .py, history facts dimensions versioned_bridges staging keyed \
-	selection snapshots dates quality zone_matters)) $(addprefix tests/behaviours/test_, $(addsuffix .py, \
-	complaints checks history_commands calendar_timezone))
 # Without compiled bytecode every process compiles every import anew.
 export UV_COMPILE_BYTECODE := 1
 
@@ -43,8 +39,8 @@ test-stack: ## the tests on real servers, which it starts and stops itself
 test-engines: ## the tables read by Trino and Spark, and built by Spark; it fetches them (1.3 GB, once; 40 minutes)
 	uv run --extra spark pytest -m engines
 
-test-spark: ## the tests of histories, facts, bridges, snapshots and days, with Spark building their tables (an hour)
-	uv run --extra spark pytest -n 2 --computing spark $(BUILT)
+test-spark: ## the tests once more, with Spark building the tables of all that run in their process (an hour)
+	uv run --extra spark pytest -n 2 --computing spark
 
 test-airflow: ## the generated DAGs in a real Airflow, which it installs into an environment of its own
 	uv run pytest -m airflow
