@@ -34,8 +34,8 @@ WAYS = {
 }
 _INTRODUCTION = """\
 Written by `python -m benchmarks.scale`. Seconds hold for this machine and hour; compare ratios. The peak is that of
-starberg's own process, DuckDB in it; Spark has another of up to 8 GiB. A run by Spark starts it, too, and leaves it every
-statement that it can do (`STARBERG_SPARK_FROM=0`), however little there is to read."""
+starberg's own process, DuckDB in it; Spark has another of up to 8 GiB. A run by Spark starts it, too, and leaves it
+every statement that it can do (`STARBERG_SPARK_FROM=0`), however little there is to read."""
 
 
 @dataclass(frozen=True)
