@@ -41,8 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
         from starberg.entrypoints import bootstrap
 
+        given, spark = bootstrap._spark, {"spark_master": local_spark.MASTER, "spark_jars": local_spark.jars()}
         Default.computing = staticmethod(local_spark.beside)
-        bootstrap._computing = lambda _settings, _store, local: local_spark.beside(local)
+        Default.compares_maps = False  # never: Spark has no order of them (docs/engines.md)
+        bootstrap._computing = lambda settings, store, local: given(settings.model_copy(update=spark), store, local)
 
 
 @pytest.hookimpl(tryfirst=True)

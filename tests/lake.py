@@ -108,6 +108,7 @@ class Default:
     """What lakes are built by that are not told: `pytest --computing spark` says so."""
 
     computing: Computing = staticmethod(lambda engine: engine)
+    compares_maps = True
 
 
 @dataclass

@@ -25,6 +25,7 @@ _SETTINGS = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.variable.substitute": "false",  # else ${env:NAME} in a text or a name is the variable's value
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
@@ -133,5 +134,6 @@ def _first_line(error: BaseException) -> str:
     if "Traceback (most recent call last):" in said:
         return said[-1]
     causes = [line.removeprefix("Caused by: ") for line in said if line.startswith("Caused by: ")]
-    raised = [line.removeprefix(": ") for line in said if line.startswith(": ")]
+    of_java = said and said[0].startswith("An error occurred while calling")
+    raised = [line.removeprefix(": ") for line in said[1:2] if of_java]
     return [*causes[-1:], *raised, *said, type(error).__name__][0]

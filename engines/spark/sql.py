@@ -20,8 +20,9 @@ from sqlglot.schema import MappingSchema
 
 from starberg.engines.spark.functions import METADATA, allowed, rewritten
 from starberg.engines.spark.syntax import NotInSpark
-from starberg.engines.spark.types import SparkSql
+from starberg.engines.spark.types import SparkSql, plain_name
 from starberg.utils.errors import UsageError
+from starberg.utils.sql import quote_name
 
 ROW_ID = "rowid"
 """DuckDB's number of a temporary table's row."""
@@ -66,6 +67,7 @@ def to_spark(query: exp.Expr, resolve: Resolve, *, strict: bool = True) -> str:
     Raises UsageError for what Spark cannot do in just the same way, or for SQL that is wrong.
     """
     with _as_usage():
+        _name_plainly(query)
         _name_joined(query)
         schema = _over_relations(query, resolve)
         query = qualify(
@@ -117,7 +119,8 @@ def _over_relations(query: exp.Expr, resolve: Resolve) -> MappingSchema:
         if not isinstance(table.this, exp.Identifier):
             raise NotInSpark(table.this, "reads what is no table")
         relation = resolve(table.db, table.name)
-        columns, view = {name.lower(): kind for name, kind in relation.columns.items()}, relation.view
+        columns = {quote_name(plain_name(name.lower())): kind for name, kind in relation.columns.items()}
+        view = relation.view
         if relation.numbered and _reads_row_id(table):
             columns, view = {**columns, ROW_ID: "BIGINT"}, relation.numbered
         if not table.alias:
@@ -130,6 +133,13 @@ def _over_relations(query: exp.Expr, resolve: Resolve) -> MappingSchema:
     for view, columns in found.items():
         schema.add_table(exp.to_table(f'"{view}"', dialect="duckdb"), columns, dialect="duckdb", match_depth=False)
     return schema
+
+
+def _name_plainly(query: exp.Expr) -> None:
+    """Call columns as their views in Spark do."""
+    for name in query.find_all(exp.Identifier):
+        if not isinstance(name.parent, exp.Dot):
+            name.set("this", plain_name(name.this))
 
 
 def _name_joined(query: exp.Expr) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starberg.engines.duckdb import DuckDBEngine
 from starberg.engines.spark.session import explained
 from starberg.engines.spark.sql import ROW_ID, Relation
-from starberg.engines.spark.types import as_typed, for_file, spark_name, type_name
+from starberg.engines.spark.types import as_typed, for_file, spark_name, spark_quoted, type_name
 from starberg.storage.columns import SqlColumn
 from starberg.storage.object_store import S3Access
 from starberg.utils.errors import UsageError
@@ -175,8 +175,8 @@ class Tables:
             columns = {column.name: column.type for column in self._local.columns(f"SELECT * FROM {quote(name)}")}
             for kind in columns.values():
                 type_name(kind)  # what Spark has not is refused
-            where = {"filename": "_file", "file_row_number": "_pos"}
-            listed = [f"`{where.get(c, c)}` AS `{c}`" if placed else f"`{c}`" for c in columns]
+            where = {"filename": "_file", "file_row_number": "_pos"} if placed else {}
+            listed = [f"{spark_quoted(where.get(c, c))} AS {spark_name(c)}" for c in columns]
             view = self.new_name()
             with explained():
                 self._iceberg(location).selectExpr(*listed).createOrReplaceTempView(view)

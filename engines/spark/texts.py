@@ -11,8 +11,11 @@ SPACES = "\u0020\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u20
 
 
 def compared(node: exp.Expr) -> exp.Expr:
-    """Compare; a UUID is a text in Spark, and not every text of it is the same."""
-    sides = {side.type.this for side in (node.this, node.expression) if side.type}
+    """Compare; a UUID is a text in Spark, and not every text of it is the same. Maps are never equal there."""
+    types = [side.type for side in (node.this, node.expression) if side.type]
+    if any(part.this is D.MAP for kind in types for part in kind.find_all(exp.DataType)):
+        raise NotInSpark(node, "a MAP is compared")
+    sides = {kind.this for kind in types}
     if D.UUID in sides and sides & TEXTS:
         raise NotInSpark(node, "a UUID is compared with a text", hint="Cast the UUID to VARCHAR.")
     return node

@@ -98,9 +98,19 @@ def type_name(kind: str) -> str:
         raise UsageError(f"Spark: {refused}", hint=refused.hint) from None
 
 
-def spark_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return what a column is called in Spark: sqlglot takes one that is called `*` for all of them."""
+    return "*\ue000" if name == "*" else name
+
+
+def spark_quoted(name: str) -> str:
     """Return a name quoted for Spark."""
     return f"`{name.replace('`', '``')}`"
+
+
+def spark_name(name: str) -> str:
+    """Return what a column is called in Spark, quoted."""
+    return spark_quoted(plain_name(name))
 
 
 def as_typed(value: str, column: SqlColumn, name: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from starberg.engines.spark.engine import SparkEngine
 from starberg.storage.columns import ColumnStats, PartitionBy, SqlColumn
 from starberg.utils.errors import UsageError
+from starberg.utils.sql import quote_name
 
 VALUES = """
 SELECT i::BIGINT AS id, 'n' || i AS name, (i * 1.5)::DECIMAL(18, 2) AS price, TIMESTAMP '2024-01-31 10:00:00.123456'
@@ -113,3 +114,28 @@ def test_a_mistake_is_one_line(staged: SparkEngine, sql: str, said: str) -> None
         staged.rows(sql)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "${env:HOME}", "back`tick", "back\\slash", " spaces ", "tab\t", "two\nlines", "a.b", 'a"b', "x;y"]
+)
+def test_a_column_of_any_name_is_written_and_read(spark: SparkEngine, name: str) -> None:
+    spark.local.run(f"CREATE OR REPLACE TEMP TABLE named AS SELECT 7 AS {quote_name(name)}, 'z' AS other")
+    spark.run(
+        f"CREATE OR REPLACE TEMP TABLE named_there AS SELECT * EXCLUDE (other) FROM named WHERE {quote_name(name)} = 7"
+    )
+    assert spark.rows("FROM named_there") == [(7,)]
+    assert [column.name for column in spark.columns("FROM named_there")] == [name]
+    [file] = spark.write(f"SELECT max({quote_name(name)}) AS {quote_name(name)} FROM named_there", {name: 1})
+    assert pq.read_table(file.path).to_pylist() == [{name: 7}]
+
+
+def test_maps_are_not_compared(spark: SparkEngine) -> None:
+    spark.local.run("CREATE OR REPLACE TEMP TABLE mapped AS SELECT map {'k': 1} AS m, [map {'k': 1}] AS l")
+    for column in ("m", "l"):
+        with pytest.raises(UsageError, match=r"^Spark: .*a MAP is compared: DuckDB only"):
+            spark.rows(f"SELECT a.{column} FROM mapped a JOIN mapped b ON a.{column} IS NOT DISTINCT FROM b.{column}")
+    with pytest.raises(UsageError, match=r"^SQL: .*Cannot have MAP type columns"):
+        spark.rows(
+            "SELECT m FROM mapped a WHERE EXISTS (FROM mapped b WHERE a.l IS NOT NULL) EXCEPT SELECT m FROM mapped"
+        )

@@ -156,7 +156,13 @@ SCALARS = [
     ),
     *(f"timezone('{zone}', {of})" for zone in ("UTC", "Europe/Berlin") for of in ("moment", "timezone('UTC', moment)")),
     *("moment AT TIME ZONE 'Europe/Berlin'", "TIMESTAMP '290000-01-01' AT TIME ZONE 'Asia/Tokyo' > moment"),
-    *("date_diff('day', day, moment::DATE)", "{'a': i, 'b': s}.a", "TIMESTAMP '290000-01-01' > moment", "'it''s \\n'"),
+    *(
+        "date_diff('day', day, moment::DATE)",
+        "{'a': i, 'b': s}.a",
+        "TIMESTAMP '290000-01-01' > moment",
+        "'it''s \\n'",
+        "'${HOME} ${env:HOME}'",
+    ),
 ]
 """Of each row."""
 
