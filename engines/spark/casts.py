@@ -40,6 +40,17 @@ _CASTS: dict[exp.DType, set[exp.DType]] = {
     D.TIMESTAMPTZ: {D.TIMESTAMPTZ} | STAMPS,
 }
 """Casts that are alike, or fail loudly in Spark (a text that is no number)."""
+_NAMES = {
+    **dict.fromkeys(STAMPS - {D.TIMESTAMP_S, D.TIMESTAMP_MS}, "TIMESTAMP"),
+    D.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
+    D.DATE: "DATE",
+    D.BOOLEAN: "BOOLEAN",
+    D.INT: "INTEGER",
+    D.BIGINT: "BIGINT",
+    D.DOUBLE: "DOUBLE",
+    **dict.fromkeys((D.TEXT, D.VARCHAR), "VARCHAR"),
+}
+"""What DuckDB's typeof calls plain types."""
 
 
 def casted(node: exp.Expr) -> exp.Expr:
@@ -92,18 +103,6 @@ def _days(node: exp.Expr, exploded: exp.Expr) -> exp.Expr:
     if node.args["to"].this is not D.DATE or any(end is None or kind_of(end) is not D.DATE for end in ends):
         raise NotInSpark(node, "unnest in a SELECT's list is for series of days")
     return exploded
-
-
-_NAMES = {
-    **dict.fromkeys(STAMPS - {D.TIMESTAMP_S, D.TIMESTAMP_MS}, "TIMESTAMP"),
-    D.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
-    D.DATE: "DATE",
-    D.BOOLEAN: "BOOLEAN",
-    D.INT: "INTEGER",
-    D.BIGINT: "BIGINT",
-    D.DOUBLE: "DOUBLE",
-    **dict.fromkeys((D.TEXT, D.VARCHAR), "VARCHAR"),
-}
 
 
 def type_of(node: exp.Expr) -> exp.Expr:

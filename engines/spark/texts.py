@@ -11,7 +11,7 @@ SPACES = "\u0020\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u20
 
 
 def compared(node: exp.Expr) -> exp.Expr:
-    """Compare; a UUID is a text in Spark, and not every text of it is the same. Maps are never equal there."""
+    """Compare; a UUID is a text in Spark, and not every text of it is the same. Maps are not compared there."""
     types = [side.type for side in (node.this, node.expression) if side.type]
     if any(part.this is D.MAP for kind in types for part in kind.find_all(exp.DataType)):
         raise NotInSpark(node, "a MAP is compared")

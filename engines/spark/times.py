@@ -22,6 +22,8 @@ from starberg.engines.spark.syntax import (
 )
 
 _FORMATS = {"%Y": "yyyy", "%m": "MM", "%d": "dd", "%H": "HH", "%M": "mm", "%S": "ss"}
+_ZONES = r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+"
+_UTC = exp.Literal.string("UTC")
 _CUTS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
 
 
@@ -124,15 +126,11 @@ def weekday(node: exp.Expr) -> exp.Expr:
     return exp.Paren(this=exp.Add(this=call("weekday", node.this.copy()), expression=literal(1)))
 
 
-_ZONES = r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+"
-
-
-def zoned_kind(annotate: Any, node: exp.Expr) -> exp.Expr:
+def zoned_kind(annotator: Any, node: exp.Expr) -> exp.Expr:
     """Set the type of AT TIME ZONE: of a moment the time that clocks show, of a time the moment."""
     kind = node.this.type.this if node.this.type else D.UNKNOWN
-    annotate._set_type(
-        node, D.TIMESTAMPNTZ if kind is D.TIMESTAMPTZ else D.TIMESTAMPTZ if kind in STAMPS else D.UNKNOWN
-    )
+    other = D.TIMESTAMPNTZ if kind is D.TIMESTAMPTZ else D.TIMESTAMPTZ if kind in STAMPS else D.UNKNOWN
+    annotator._set_type(node, other)
     return node
 
 
@@ -155,9 +153,6 @@ def zoned(node: exp.Expr) -> exp.Expr:
     is_shown_again = exp.EQ(this=_shown(second.copy(), zone), expression=_stamp(value.copy()))
     moment = exp.If(this=is_shown_again, true=second, false=first.copy())
     return exp.cast(moment, exp.DataType.build("TIMESTAMPTZ"), copy=False)
-
-
-_UTC = exp.Literal.string("UTC")
 
 
 def _stamp(value: exp.Expr) -> exp.Expr:
