@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import local_spark
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.proof
 def test_a_small_benchmark_of_scale_tells_its_ratios() -> None:
     command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--sizes", "20000"]
     ended = subprocess.run(
